@@ -112,7 +112,7 @@ _WEEK = 7 * 86400
 VARIABLES: tuple[Variable, ...] = (
     Variable("ILLAMA_DEVICE", "GPU", _device, "OpenVINO device; unset and without a GPU: CPU"),
     Variable("ILLAMA_ONE_MODEL", "1", _flag, "one model on a device at a time"),
-    Variable("ILLAMA_IDLE_TTL_SEC", "600", _number(0, _WEEK, also=-1), "idle seconds until a model is unloaded; -1: never"),
+    Variable("ILLAMA_IDLE_TTL_SEC", "600", _number(0, _WEEK, also=-1), "idle seconds until a model unloads; -1: never"),
     Variable("ILLAMA_REGISTRY_DIR", None, _path, "models and index.json"),
     Variable("ILLAMA_CACHE_DIR", None, _path, "downloads and compiled models"),
     Variable("ILLAMA_HOST", "0.0.0.0", _text, "bind address of `illama serve`; on demand: loopback unless set"),
