@@ -221,6 +221,14 @@ class Settings:
         """The file that keeps the owner's key."""
         return (self.home or platformdirs.user_config_path("illama", appauthor=False)) / "key"
 
+    def environment(self) -> dict[str, str]:
+        """The variables that were set, as they would be typed: what a process needs to come to the same settings."""
+        chosen = {v.name: getattr(self, v.field) for v in VARIABLES if self.is_set(v.name)}
+        return {
+            k: ",".join(v) if isinstance(v, tuple) else str(int(v)) if isinstance(v, bool) else str(v)
+            for k, v in chosen.items()
+        }
+
     def public(self) -> dict[str, Any]:
         """All values by variable name, as JSON can hold them, without the secret ones."""
         shown = {v.name: getattr(self, v.field) for v in VARIABLES if not v.secret}
