@@ -1,0 +1,327 @@
+"""The blocking client.
+
+Knows: how to send and read with httpx, blocking. Does not know: what is sent (`wire`), how a host is found (`session`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Generator, Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+
+from illama import transport as setup
+from illama.client import wire
+from illama.client.reply import Growing, Reply, broke_off
+from illama.client.session import ClientBase
+from illama.client.wire import Call, Models, Prompt, Texts
+from illama.config import Settings
+from illama.discovery import Endpoint
+
+T = TypeVar("T")
+
+
+class Client(ClientBase):
+    """Talks to the model host, which is found, or started, at the first call.
+
+    With `base_url` (or ILLAMA_BASE_URL) that host is used and none started; without `start` only one that runs is. A
+    host that has ended is found or started again at the next call, never in the middle of an answer. Safe to use from
+    several threads. `transport` replaces httpx's own, for tests. Every call raises errors of `illama.errors`.
+
+        >>> with Client() as client:  # doctest: +SKIP
+        ...     print(client.chat("What is the capital of France?", max_tokens=20))
+    """
+
+    def __init__(
+        self,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        *,
+        start: bool = True,
+        settings: Settings | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        super().__init__(base_url, api_key, start=start, settings=settings)
+        self._transport = transport
+        self._lock = threading.Lock()
+        self._http: tuple[Endpoint, httpx.Client] | None = None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections. The host stays; a later call opens new ones."""
+        with self._lock:
+            if self._http:
+                self._http[1].close()
+                self._http = None
+
+    def connect(self) -> None:
+        """Find or start the host now instead of at the first call. Raises HostError."""
+        self.session.endpoint()
+
+    def chat(
+        self,
+        prompt_or_messages: Prompt,
+        *,
+        model: str | None = None,
+        system: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        stop: str | Texts | None = None,
+        response_format: Any = None,
+        **extra: Any,
+    ) -> Reply:
+        """Ask, and wait for the whole answer.
+
+        `prompt_or_messages` is a text or a list of `{"role", "content"}`; `model` None means `default_model()`;
+        `response_format` is "json", a JSON schema, a pydantic class or OpenAI's object; `extra` goes into the request
+        as it is (`tools`, `keep_alive`, …).
+        """
+        body = wire.chat_body(
+            prompt_or_messages,
+            model=model or self.default_model(),
+            system=system,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            stop=stop,
+            response_format=response_format,
+            **extra,
+        )
+        return self._ask(wire.chat(body))
+
+    def stream(
+        self,
+        prompt_or_messages: Prompt,
+        *,
+        model: str | None = None,
+        system: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        seed: int | None = None,
+        stop: str | Texts | None = None,
+        response_format: Any = None,
+        on_note: Callable[[str], None] | None = None,
+        **extra: Any,
+    ) -> ChatStream:
+        """Ask as with `chat`, and iterate over the answer's pieces as they come.
+
+        Nothing is sent before the first piece is asked for. `on_note` is called with what the host says while one
+        waits ("loading Phi-4 …", "queued 3").
+        """
+        body = wire.chat_body(
+            prompt_or_messages,
+            model=model,
+            system=system,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            stop=stop,
+            response_format=response_format,
+            stream=True,
+            **extra,
+        )
+        return ChatStream(self, body, on_note)
+
+    def default_model(self) -> str:
+        """The model that is meant where none is named.
+
+        The one that is loaded if it is the only one, else the only one installed, else the one most recently made.
+        Raises ModelNotFoundError if none is installed.
+        """
+        return wire.choose(self.ps(), self.list())
+
+    def list(self) -> Models:
+        """The installed models, each as in Ollama's `/api/tags`."""
+        return self._ask(wire.tags())
+
+    def ps(self) -> Models:
+        """The models that are loaded or loading, each as in Ollama's `/api/ps`, with `state`, `running`, `queued`…"""
+        return self._ask(wire.ps())
+
+    def show(self, model: str) -> dict[str, Any]:
+        """All that is known about a model; its registry entry under "entry"."""
+        return self._ask(wire.show(model))
+
+    def pull(self, source: str, *, name: str | None = None, device: str | None = None) -> Iterator[dict[str, Any]]:
+        """Fetch a model, and iterate over its progress.
+
+        Each item has `status`, mostly `phase`, and `completed` and `total` in bytes; the last one is
+        `{"status": "success", "name": …}`. Raises PullError and others. Closing the iterator stops the pull, unless
+        somebody else waits for the same one.
+        """
+        response, _ = self.open(wire.pull(source, name, device))
+        last: dict[str, Any] = {}
+        try:
+            for line in _lines(response):
+                if line.strip():
+                    last = wire.progress(line)
+                    yield last
+        except httpx.HTTPError:
+            raise broke_off() from None
+        finally:
+            response.close()
+        if last.get("status") != "success":
+            raise broke_off()
+
+    def delete(self, model: str, force: bool = False) -> int:
+        """Remove a model from the registry, and return the bytes that came free.
+
+        Running requests may finish first, unless `force` is set.
+        """
+        return self._ask(wire.delete(model, force=force))
+
+    def load(self, model: str, keep_alive: float | str | None = None) -> None:
+        """Load a model now. `keep_alive` is in seconds or like "10m"; -1: until something else needs the room."""
+        self._ask(wire.load(model, keep_alive))
+
+    def unload(self, model: str, force: bool = False) -> None:
+        """Unload a model and wait until its memory is free. Running requests finish first, unless `force` is set."""
+        self._ask(wire.unload(model, force=force))
+
+    def version(self) -> dict[str, Any]:
+        """The host's version and protocol."""
+        return self._ask(wire.version())
+
+    def _ask(self, call: Call[T]) -> T:
+        response, endpoint = self.open(call)
+        try:
+            response.read()
+        except httpx.HTTPError as problem:
+            raise wire.failure(problem, endpoint, begun=True) from None
+        finally:
+            response.close()
+        return call.result(response)
+
+    def open(self, call: Call[Any]) -> tuple[httpx.Response, Endpoint]:
+        """Send a call of `illama.client.wire`: its answer, still to be read and closed, and who gave it.
+
+        An answer that is an error is raised.
+        """
+        for again in (True, False):
+            endpoint, http = self._connected()
+            request = wire.request(http, endpoint, call)
+            try:
+                response = http.send(request, stream=True)
+                if response.status_code >= 400:
+                    response.read()
+            except httpx.ConnectError as problem:
+                # Nothing was sent, so asking its successor is safe.
+                if again and self.session.lose(endpoint):
+                    continue
+                raise wire.failure(problem, endpoint) from None
+            except httpx.HTTPError as problem:
+                raise wire.failure(problem, endpoint) from None
+            wire.check(response)
+            return response, endpoint
+        raise AssertionError("the second attempt returns or raises")
+
+    def _connected(self) -> tuple[Endpoint, httpx.Client]:
+        endpoint = self.session.endpoint()
+        with self._lock:
+            if self._http is None or self._http[0] is not endpoint:
+                if self._http:
+                    self._http[1].close()
+                self._http = endpoint, httpx.Client(**setup.options(endpoint.url), transport=self._transport)
+            return self._http
+
+
+class ChatStream:
+    """An answer as it comes: iterate over its pieces of text, once.
+
+    `reply` is the Reply, complete after the last piece. Use it as a context manager, or call `close()`, to stop the
+    answer: closing the connection cancels the request on the host. Any exception while reading does so
+    too, Ctrl-C included.
+    """
+
+    def __init__(self, client: Client, body: dict[str, Any], on_note: Callable[[str], None] | None) -> None:
+        self._client = client
+        self._growing = Growing(body)
+        self._on_note = on_note
+        self._response: httpx.Response | None = None
+        self._pieces = self._read()
+        self._closed = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            return next(self._pieces)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> ChatStream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def notes(self) -> Texts:
+        """What the host said while one waited; the latest last."""
+        return self._growing.notes
+
+    @property
+    def reply(self) -> Reply:
+        """The answer so far, complete after the last piece; its finish_reason is "cancelled" if it was closed early."""
+        return self._growing.reply(cancelled=self._closed)
+
+    def close(self) -> None:
+        """Stop the answer, if it has not ended."""
+        self._closed = True
+        if self._response:
+            setup.hang_up(self._response)
+            self._response.close()
+        with contextlib.suppress(ValueError):  # another thread is reading: it comes to the end by itself
+            self._pieces.close()
+
+    def _read(self) -> Generator[str, None, None]:
+        body = self._growing.request
+        if "model" not in body:
+            body["model"] = self._client.default_model()
+        self._response, _ = self._client.open(wire.chat(body))
+        try:
+            for line in _lines(self._response):
+                if piece := wire.feed(self._growing, line, self._on_note):
+                    yield piece
+        except (httpx.HTTPError, httpx.StreamError):
+            pass  # whether that matters depends on how far the answer had come
+        if not self._closed:
+            self._growing.end()
+
+
+def _lines(response: httpx.Response) -> Iterator[str]:
+    lines = wire.Lines()
+    for data in response.iter_bytes():
+        yield from lines.feed(data)
+    yield from lines.end()
+
+
+_default: Client | None = None
+_default_lock = threading.Lock()
+
+
+def chat(prompt_or_messages: Prompt, **options: Any) -> Reply:
+    """Ask the default client, which lives as long as this process. Arguments and errors are those of `Client.chat`."""
+    global _default
+    with _default_lock:
+        _default = _default or Client()
+    return _default.chat(prompt_or_messages, **options)

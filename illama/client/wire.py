@@ -1,0 +1,234 @@
+"""What the calls look like on the wire: paths, bodies, and what their answers mean.
+
+Knows: both dialects of the host's API. Does not know: connections, sync or async; it makes values and reads them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import httpx
+
+from illama.client.reply import Growing, Reply, broke_off, framed, not_an_answer
+from illama.discovery import Endpoint
+from illama.errors import HostError, ModelNotFoundError, RequestError, from_wire
+from illama.transport import ANSWER_TIMEOUT, QUICK_TIMEOUT
+
+T = TypeVar("T")
+Prompt = str | Sequence[Mapping[str, Any]]
+# Named here because a client's own `list` would hide the built-in one in its signatures.
+Models = list[dict[str, Any]]
+Texts = list[str]
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request, and how its answer's parsed JSON becomes the result. A patient one waits as long as it takes."""
+
+    method: str
+    path: str
+    read: Callable[[Any], T]
+    body: dict[str, Any] | None = None
+    patient: bool = False
+
+    def result(self, response: httpx.Response) -> T:
+        """What the answer, read to its end, means. Raises the error that it carries."""
+        check(response)
+        try:
+            return self.read(response.json())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise not_an_answer() from None
+
+
+def request(http: httpx.Client | httpx.AsyncClient, endpoint: Endpoint, call: Call[Any]) -> httpx.Request:
+    """The request for a call, with the host's key."""
+    headers = {"Authorization": f"Bearer {endpoint.key}"} if endpoint.key else {}
+    url = endpoint.url + call.path
+    timeout = ANSWER_TIMEOUT if call.patient else QUICK_TIMEOUT
+    return http.build_request(call.method, url, json=call.body, headers=headers, timeout=timeout)
+
+
+def feed(growing: Growing, line: str, on_note: Callable[[str], None] | None) -> str:
+    """Give one line of an event stream to the answer, tell of a note that came with it, and return the new text."""
+    told = len(growing.notes)
+    piece = growing.feed(line)
+    if on_note and len(growing.notes) > told:
+        on_note(growing.notes[-1])
+    return piece
+
+
+def check(response: httpx.Response) -> None:
+    """Raise what an answer of status 400 or more (read to its end) says."""
+    if response.status_code < 400:
+        return
+    try:
+        body = response.json()
+    except ValueError:
+        body = None
+    error = from_wire(response.status_code, body)
+    if response.headers.get("retry-after", "").isdigit():
+        error.retry_after = int(response.headers["retry-after"])
+    raise error
+
+
+def failure(problem: httpx.HTTPError, endpoint: Endpoint, *, begun: bool = False) -> HostError:
+    """The error for a call that httpx could not finish; `begun` says that the answer had begun."""
+    if begun or isinstance(problem, (httpx.ReadError, httpx.RemoteProtocolError)):
+        return broke_off()
+    if isinstance(problem, httpx.TimeoutException):
+        what = f"The host at {endpoint.url} did not answer in time."
+    else:
+        what = f"The host at {endpoint.url} cannot be reached: {str(problem) or type(problem).__name__}."
+    if endpoint.state:
+        return HostError(what, hint="Ask again. If it stays so, `illama stop --host --force` ends that host.")
+    return HostError(what, hint="Check ILLAMA_BASE_URL, or unset it to have a host found or started on this machine.")
+
+
+def version() -> Call[dict[str, Any]]:
+    """The host's version and protocol."""
+    return Call("GET", "/api/version", dict)
+
+
+def tags() -> Call[Models]:
+    """The models that are installed."""
+    return Call("GET", "/api/tags", _models)
+
+
+def ps() -> Call[Models]:
+    """The models that are loaded, or on their way in or out."""
+    return Call("GET", "/api/ps", _models)
+
+
+def show(model: str) -> Call[dict[str, Any]]:
+    """All that is known about one model."""
+    return Call("POST", "/api/show", dict, {"model": model})
+
+
+def delete(model: str, *, force: bool) -> Call[int]:
+    """Remove a model: the bytes that came free."""
+    return Call("DELETE", "/api/delete", _freed, _with_force({"model": model}, force), patient=True)
+
+
+def load(model: str, keep_alive: float | str | None) -> Call[None]:
+    """Load a model: the answer comes when it is ready."""
+    body: dict[str, Any] = {"model": model, "stream": False}
+    if keep_alive is not None:
+        body["keep_alive"] = keep_alive
+    return Call("POST", "/api/generate", _nothing, body, patient=True)
+
+
+def unload(model: str, *, force: bool) -> Call[None]:
+    """Unload a model: the answer comes when its memory is free."""
+    body = _with_force({"model": model, "keep_alive": 0, "stream": False}, force)
+    return Call("POST", "/api/generate", _nothing, body, patient=True)
+
+
+def pull(source: str, name: str | None, device: str | None) -> Call[None]:
+    """Fetch or make a model: the answer is a stream of JSON lines, see `progress`."""
+    given = {"model": source, "name": name, "device": device, "stream": True}
+    return Call("POST", "/api/pull", _nothing, {k: v for k, v in given.items() if v is not None}, patient=True)
+
+
+def progress(line: str) -> dict[str, Any]:
+    """One line of a pull. Raises the error that it carries."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        raise not_an_answer() from None
+    if not isinstance(found, dict):
+        raise not_an_answer()
+    if found.get("error"):
+        status = found.get("status_code")
+        raise from_wire(status, found) if isinstance(status, int) else framed(found)
+    return found
+
+
+def chat(body: dict[str, Any]) -> Call[Reply]:
+    """One question, its answer as a whole or (`body` says so) as an event stream."""
+    return Call("POST", "/v1/chat/completions", lambda answer: Reply.of(answer, body), body, patient=True)
+
+
+def chat_body(
+    prompt: Prompt, *, system: str | None = None, response_format: Any = None, stream: bool = False, **fields: Any
+) -> dict[str, Any]:
+    """The body of a question. Fields that are None are left out: the host's and the model's defaults count.
+
+    `prompt` is a text or a list of messages; `system` goes in front of them. `response_format` is "json", a JSON
+    schema, a class with `model_json_schema()` (as pydantic's have), or OpenAI's object.
+    """
+    messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
+    body: dict[str, Any] = {"messages": messages, **{k: v for k, v in fields.items() if v is not None}}
+    if response_format is not None:
+        body["response_format"] = _response_format(response_format)
+    if stream:
+        body.update(stream=True, stream_options={"include_usage": True})
+    return body
+
+
+def choose(loaded: Models, installed: Models) -> str:
+    """The model that is meant where none is named: the only one loaded, else the only or the latest one installed."""
+    ready = [m["name"] for m in loaded if m.get("state", "ready") in {"ready", "loading"}]
+    if len(ready) == 1:
+        return str(ready[0])
+    usable = [m for m in installed if m.get("task", "text-generation") == "text-generation"]
+    if not usable:
+        raise ModelNotFoundError("No model is installed.", hint="`illama pull smollm2` fetches a small one (98 MB).")
+    return str(max(usable, key=lambda m: str(m.get("modified_at") or ""))["name"])
+
+
+class Lines:
+    """Cuts bytes into lines at the line feed alone.
+
+    `str.splitlines`, and so httpx's `iter_lines`, also cuts at characters such as U+2028, which JSON texts may contain.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[str]:
+        """The lines that `data` completes, without their ends."""
+        *whole, self._rest = (self._rest + data).split(b"\n")
+        for line in whole:
+            yield line.removesuffix(b"\r").decode("utf-8", "replace")
+
+    def end(self) -> Iterator[str]:
+        """The last line, if it had no end."""
+        if self._rest:
+            yield self._rest.decode("utf-8", "replace")
+            self._rest = b""
+
+
+def _response_format(wanted: Any) -> dict[str, Any]:
+    if wanted == "json":
+        return {"type": "json_object"}
+    schema = wanted.model_json_schema() if hasattr(wanted, "model_json_schema") else wanted
+    if not isinstance(schema, Mapping):
+        raise RequestError(
+            f"response_format is of type {type(wanted).__name__}.",
+            hint='Give "json", a JSON schema as a dict, a pydantic class, or the object of OpenAI\'s API.',
+            param="response_format",
+        )
+    if schema.get("type") in {"text", "json_object", "json_schema"}:
+        return dict(schema)
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": dict(schema), "strict": True}}
+
+
+def _models(answer: Any) -> Models:
+    return [dict(model) for model in answer["models"]]
+
+
+def _freed(answer: Any) -> int:
+    return int(answer["freed"])
+
+
+def _nothing(answer: Any) -> None:
+    """The answer's status has said it all."""
+
+
+def _with_force(body: dict[str, Any], force: bool) -> dict[str, Any]:
+    return {**body, "force": True} if force else body
