@@ -1,0 +1,295 @@
+"""OpenVINO GenAI behind the engine's loop: continuous batching over a paged KV cache.
+
+Knows: `ContinuousBatchingPipeline`, its scheduler's settings, chat templates. Does not know: the pipe, stop strings.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import openvino
+import openvino_genai as genai
+
+from illama.engine.backend import DeviceError, Output, Prompt, reason
+from illama.engine.grammar import GrammarChecker
+from illama.engine.prefix import PrefixCache
+from illama.engine.protocol import Facts
+from illama.errors import ContextLengthError, LoadError, RequestError, UnsupportedError
+
+# Prompt tokens that one step reads. Smaller makes a cancel and the other streams' next token come sooner, larger reads
+# a prompt faster; 256 is about 20 steps for a prompt of 5,000 tokens.
+MAX_BATCHED_TOKENS = 256
+# Requests in one batch. More gains little on the devices this is for, and each may need a whole context of KV cache.
+SLOTS = 32
+# Tokens in a block of the KV cache, by device (OpenVINO's plugins fix them).
+BLOCK_TOKENS = {"CPU": 32, "GPU": 16}
+# What is assumed of a model that states no context length.
+DEFAULT_CONTEXT = 4096
+_GIB = 2**30
+
+
+def load(message: dict[str, Any]) -> Any:
+    """Load a model as a `load` message says: paged, or stateful where paged attention cannot serve it.
+
+    Returns a Backend. Raises LoadError.
+    """
+    folder, device, mode = Path(message["folder"]), message["device"], message.get("pipeline") or "auto"
+    options = {"CACHE_DIR": message["cache_dir"]} if message.get("cache_dir") and device != "CPU" else {}
+    if mode != "stateful" and device != "NPU":
+        try:
+            return PagedBackend(folder, device, message, options)
+        except RuntimeError as error:
+            if mode == "paged" or "memory" in str(error).lower():
+                raise _explain(error, folder) from error
+            print(f"paged attention cannot serve {folder.name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
+    from illama.engine.stateful import StatefulBackend
+
+    try:
+        return StatefulBackend(folder, device, message, options)
+    except RuntimeError as error:
+        raise _explain(error, folder) from error
+
+
+def _explain(error: RuntimeError, folder: Path) -> LoadError:
+    text = str(error)
+    if "memory" in text.lower():
+        hint = "Free some memory (close other programs, unload other models), or pull a smaller weight format."
+    elif "token" in text.lower():
+        hint = f"Its tokenizer may be missing or made by another release: remove {folder.name} and pull it again."
+    else:
+        hint = "Its files may be damaged or made by another release of OpenVINO: remove it and pull it again."
+    return LoadError(f"OpenVINO could not load {folder.name}: {reason(error)}", hint=hint)
+
+
+def versions() -> dict[str, str]:
+    """The versions that an engine runs with."""
+    return {"openvino": openvino.get_version(), "openvino_genai": genai.__version__}
+
+
+class Prompts:
+    """A model's tokenizer: templates, tokens and the limits that follow from both."""
+
+    def __init__(self, tokenizer: Any, context_length: int) -> None:
+        self.tokenizer = tokenizer
+        # Some tokenizers cut what is longer than they like, and say nothing: what they cut never fits.
+        seen = tokenizer.encode(" a" * (context_length + 1), add_special_tokens=False).input_ids.shape[1]
+        self.context_length = min(context_length, seen)
+        self._cut = seen
+        vocabulary = tokenizer.get_vocab()
+        # A prompt of more characters than this has more tokens than the context, however well it is tokenized.
+        self.max_chars = self.context_length * max((len(token) for token in vocabulary), default=1)
+        self.vocabulary_size = max(vocabulary.values(), default=0) + 1
+        self.checker = GrammarChecker(tokenizer, self.vocabulary_size)
+
+    def prepare(self, request: dict[str, Any]) -> tuple[Any, list[int]]:
+        """The prompt's ids, as OpenVINO's tensor of shape [1, tokens] and as a list.
+
+        Raises RequestError for messages that the template refuses, ContextLengthError if no token of answer would fit.
+        """
+        try:
+            text = self.tokenizer.apply_chat_template(request["messages"], True)
+        except (RuntimeError, TypeError) as error:
+            if not self.tokenizer.chat_template:
+                raise UnsupportedError(
+                    "This model has no chat template.", hint="Use an instruction-tuned model.", param="messages"
+                ) from error
+            text = f"The model's chat template refuses these messages: {reason(error)}"
+            raise RequestError(text, hint="See which roles it knows with `illama show`.", param="messages") from error
+        if len(text) > self.max_chars:
+            at_least = len(text) // (self.max_chars // self.context_length)
+            raise ContextLengthError.of(self.context_length, at_least, at_least=True)
+        tensor = self.tokenizer.encode(text, add_special_tokens=False).input_ids
+        ids = [int(i) for i in tensor.data[0]]
+        if len(ids) >= self.context_length:
+            raise ContextLengthError.of(self.context_length, len(ids), at_least=len(ids) == self._cut)
+        return tensor, ids
+
+    def decode(self, batches: Sequence[Sequence[int]]) -> list[str]:
+        """The text of each list of ids, special tokens left out."""
+        return list(self.tokenizer.decode([list(ids) for ids in batches])) if batches else []
+
+
+class Defaults:
+    """A model's own generation defaults: those of its generation_config.json, and its end-of-text tokens."""
+
+    def __init__(self, folder: Path, base: Any) -> None:
+        self._path = folder / "generation_config.json"
+        self._base = base
+
+    def fresh(self) -> Any:
+        """A new `GenerationConfig` (GenAI's has no copy constructor)."""
+        config = genai.GenerationConfig(str(self._path)) if self._path.exists() else genai.GenerationConfig()
+        config.eos_token_id = self._base.eos_token_id
+        config.stop_token_ids = self._base.stop_token_ids
+        return config
+
+
+def generation_config(defaults: Defaults, request: dict[str, Any], room: int) -> Any:
+    """GenAI's configuration for a request: the model's own defaults, changed by what the request names.
+
+    `room` is the number of tokens that the context has left. Raises RequestError for values that GenAI refuses.
+    """
+    config = defaults.fresh()
+    sampling = dict(request["sampling"])
+    config.max_new_tokens = min(sampling.pop("max_tokens", room), room)
+    config.logprobs = 1 if sampling.pop("logprobs", False) else 0
+    temperature = sampling.pop("temperature", None)
+    if temperature == 0:
+        config.do_sample = False
+    elif temperature is not None:
+        config.do_sample, config.temperature = True, temperature
+    if "seed" in sampling:
+        config.rng_seed = sampling.pop("seed")
+    for name, value in sampling.items():
+        setattr(config, name, value)
+    if not config.do_sample:
+        # GenAI refuses these beside greedy decoding, where they have no meaning.
+        config.temperature, config.top_p, config.top_k = 1.0, 1.0, sys.maxsize
+    if request.get("structured"):
+        config.structured_output_config = genai.StructuredOutputConfig(**request["structured"])
+    try:
+        config.validate()
+    except RuntimeError as error:
+        raise RequestError(f"These sampling parameters cannot be: {reason(error)}") from error
+    return config
+
+
+class PagedBackend:
+    """Continuous batching: many requests share each step."""
+
+    def __init__(self, folder: Path, device: str, message: dict[str, Any], options: dict[str, Any]) -> None:
+        context = message.get("context_length") or context_of(folder) or DEFAULT_CONTEXT
+        scheduler = genai.SchedulerConfig()
+        scheduler.max_num_batched_tokens = MAX_BATCHED_TOKENS
+        scheduler.max_num_seqs = SLOTS
+        scheduler.enable_prefix_caching = True
+        block = BLOCK_TOKENS.get(device.partition(".")[0], 16)
+        budget = message.get("kv_bytes") or _GIB
+        per_token = kv_bytes_per_token(folder)
+        if per_token:
+            # No more than all slots could use at once, no less than one step.
+            blocks = min(budget // (per_token * block), SLOTS * -(-context // block))
+            scheduler.num_kv_blocks = max(blocks, -(-MAX_BATCHED_TOKENS // block) + 1)
+            context = min(context, scheduler.num_kv_blocks * block)
+            kv_bytes = scheduler.num_kv_blocks * block * per_token
+        else:
+            scheduler.cache_size = max(budget // _GIB, 1)
+            kv_bytes = scheduler.cache_size * _GIB
+        self._pipe = genai.ContinuousBatchingPipeline(str(folder), scheduler, device, options)
+        self._defaults = Defaults(folder, self._pipe.get_config())
+        self._prompts = Prompts(self._pipe.get_tokenizer(), context)
+        self._prefix = PrefixCache(block, scheduler.num_kv_blocks or 0)
+        self._handles: dict[int, Any] = {}
+        self._ids: dict[int, list[int]] = {}
+        self._cancelled: list[int] = []
+        self.facts: Facts = {
+            "pipeline": "paged",
+            "device": device,
+            "context_length": self._prompts.context_length,
+            "slots": SLOTS,
+            "max_prompt_chars": self._prompts.max_chars,
+            "kv_bytes": int(kv_bytes),
+            "versions": versions(),
+        }
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        # The first request of a pipeline pays for what is compiled late, and ignores its seed: it must be nobody's.
+        config = genai.GenerationConfig(max_new_tokens=2, do_sample=True, ignore_eos=True)
+        tensor = openvino.Tensor([[0, 1, 2, 3]])
+        self._pipe.add_request(0, tensor, config)
+        while self._pipe.has_non_finished_requests():
+            self._pipe.step()
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._cancelled) or self._pipe.has_non_finished_requests()
+
+    def prepare(self, request: dict[str, Any]) -> Prompt:
+        tensor, ids = self._prompts.prepare(request)
+        return Prompt(len(ids), self._prefix.match(ids), (tensor, ids))
+
+    def check(self, structured: dict[str, str]) -> None:
+        self._prompts.checker.check(structured)
+
+    def start(self, id: int, prompt: Prompt, request: dict[str, Any]) -> None:
+        config = generation_config(self._defaults, request, self._prompts.context_length - prompt.tokens)
+        tensor, ids = prompt.payload
+        try:
+            self._handles[id] = self._pipe.add_request(id, tensor, config)
+        except RuntimeError as error:
+            raise RequestError(f"OpenVINO refuses this request: {reason(error)}") from error
+        self._ids[id] = ids
+
+    def cancel(self, id: int) -> None:
+        handle = self._handles.pop(id, None)
+        if handle is not None:
+            handle.cancel()
+            self._cancelled.append(id)
+
+    def step(self) -> list[Output]:
+        if self._pipe.has_non_finished_requests():
+            try:
+                self._pipe.step()
+            except RuntimeError as error:
+                raise DeviceError(reason(error)) from error
+        outputs = [Output(id, finish="cancelled") for id in self._cancelled]
+        for id in self._cancelled:
+            self._prefix.add(self._ids.pop(id))
+        self._cancelled.clear()
+        for id, handle in list(self._handles.items()):
+            output = self._read(id, handle)
+            if output.ids or output.finish or output.error:
+                outputs.append(output)
+            if output.finish or output.error:
+                del self._handles[id]
+                self._prefix.add(self._ids.pop(id))
+        return outputs
+
+    def _read(self, id: int, handle: Any) -> Output:
+        output = Output(id)
+        while handle.can_read():
+            for part in handle.read().values():
+                output.ids.extend(part.generated_ids)
+                output.logprobs.extend(part.generated_log_probs)
+                if part.finish_reason != genai.GenerationFinishReason.NONE:
+                    output.finish = "length" if part.finish_reason == genai.GenerationFinishReason.LENGTH else "stop"
+        self._ids[id].extend(output.ids)
+        if handle.get_status() == genai.GenerationStatus.IGNORED:
+            output.error = "The device's KV cache has no room for this request beside those that are running."
+        return output
+
+    def decode(self, batches: Sequence[Sequence[int]]) -> list[str]:
+        return self._prompts.decode(batches)
+
+
+def context_of(folder: Path) -> int | None:
+    """The context length that a model folder's config.json states, in tokens."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    for part in (config, config.get("text_config") or {}):
+        for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+            if isinstance(part.get(key), int):
+                return int(part[key])
+    return None
+
+
+def kv_bytes_per_token(folder: Path) -> int | None:
+    """Bytes of KV cache for a token, from the shapes of the model's states; None if it has none of rank 4.
+
+    Counted as CPU's default precision has it (8 bits, and 12 bytes of scale and zero point a head and token: that gives
+    the size which OpenVINO 2026.4 reports); a device with 16-bit keys needs up to twice as much.
+    """
+    xml = (folder / "openvino_model.xml").read_text(encoding="utf-8", errors="replace")
+    total = 0
+    # A state's shape is [batch, heads, tokens, head size]; each key and each value has one.
+    for heads, size in re.findall(r'variable_shape="[^",]*,(\d+),[^",]*,(\d+)"', xml):
+        total += int(heads) * (int(size) + 12)
+    return total or None

@@ -1,0 +1,268 @@
+"""The host's side of an engine: start the process, send it requests, pass on what comes back, end it.
+
+Knows: the process, its pipe, the requests under way in it. Does not know: names of models, scheduling, HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from illama.config import Settings
+from illama.engine import launch, protocol
+from illama.errors import CancelledError, EngineDiedError, IllamaError
+
+log = logging.getLogger(__name__)
+
+# Seconds that a process gets to end after its pipe was closed; a step in progress holds it up.
+_END_PATIENCE = 2.0
+# Seconds over which the rate in `ps` is averaged.
+_RATE_WINDOW = 3.0
+
+
+@dataclass
+class Batch:
+    """What has come since the last look: text, the number of tokens it is made of, and their log probabilities."""
+
+    text: str = ""
+    tokens: int = 0
+    logprobs: list[list[Any]] = field(default_factory=list)
+
+
+class Generation:
+    """One request under way in an engine.
+
+    Its text is kept until it is read, so a slow reader holds up nobody; the answer's own limit bounds what is kept.
+    `accepted` resolves when the engine took the request in, and raises what it was refused with.
+    """
+
+    def __init__(self, id: int, engine: Engine) -> None:
+        self.id = id
+        self.summary: dict[str, Any] | None = None
+        self.error: IllamaError | None = None
+        self.accepted: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._engine = engine
+        self._batch = Batch()
+        self._news = asyncio.Event()
+        self._on_end: list[Callable[[], None]] = []
+
+    @property
+    def ended(self) -> bool:
+        """Whether the engine is done with it."""
+        return self.summary is not None or self.error is not None
+
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        """Call back once the engine is done with it, or at once if it is."""
+        if self.ended:
+            callback()
+        else:
+            self._on_end.append(callback)
+
+    def cancel(self) -> None:
+        """Ask the engine to drop it; it ends within a step."""
+        if not self.ended:
+            self._engine.cancel(self.id)
+
+    async def next(self) -> Batch | None:
+        """Wait for text and return all there is; None when the answer is complete. Raises what it failed with."""
+        while True:
+            if self._batch.tokens or self._batch.text:
+                batch, self._batch = self._batch, Batch()
+                return batch
+            if self.error:
+                raise self.error
+            if self.summary:
+                if self.summary["finish_reason"] == "cancelled":
+                    raise CancelledError("The request was cancelled.")
+                return None
+            self._news.clear()
+            await self._news.wait()
+
+    def add(self, text: str, tokens: int, logprobs: list[list[Any]] | None) -> None:
+        """Note what a step brought."""
+        self._batch.text += text
+        self._batch.tokens += tokens
+        self._batch.logprobs.extend(logprobs or ())
+        self._news.set()
+
+    def end(self, *, summary: dict[str, Any] | None = None, error: IllamaError | None = None) -> None:
+        """Note how it ended. Only the first end counts."""
+        if self.ended:
+            return
+        self.summary, self.error = summary, error
+        if error and not self.accepted.done():
+            self.accepted.set_exception(error)
+            self.accepted.exception()  # read here, so that nobody's not asking is no warning
+        self._news.set()
+        for callback in self._on_end:
+            callback()
+
+
+class Engine:
+    """One engine process. `start` it, `submit` requests, `end` it; `on_death` is called if it ends by itself."""
+
+    def __init__(self, settings: Settings, on_death: Callable[[IllamaError], None]) -> None:
+        self._settings = settings
+        self._on_death = on_death
+        self._ids = itertools.count(1)
+        self._generations: dict[int, Generation] = {}
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[protocol.Facts] | None = None
+        self._ending = False
+        self._rate: deque[tuple[float, int]] = deque()
+        self.facts: protocol.Facts | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id, once it was started."""
+        return self._process.pid if self._process else None
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Generated tokens of all requests together, averaged over the last seconds."""
+        now = time.monotonic()
+        while self._rate and self._rate[0][0] < now - _RATE_WINDOW:
+            self._rate.popleft()
+        if not self._rate:
+            return 0.0
+        return sum(count for _, count in self._rate) / max(now - self._rate[0][0], 0.1)
+
+    async def start(self, load: dict[str, Any]) -> protocol.Facts:
+        """Start the process and load a model into it. Raises LoadError, or EngineDiedError if it died of it."""
+        self._ready = asyncio.get_running_loop().create_future()
+        log_path = self._settings.log_dir / "engine.log"
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        with _open_log(log_path) as stderr:
+            # A session of its own: Ctrl-C in the terminal of `illama serve` is the host's to handle.
+            self._process = await asyncio.create_subprocess_exec(
+                *launch.command(self._settings, "illama.engine.worker"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=stderr,
+                limit=protocol.MAX_LINE,
+                env=launch.environment(os.environ),
+                start_new_session=True,
+            )
+        self._reader = asyncio.create_task(self._read())
+        self._send({"op": "load", **load})
+        self.facts = await self._ready
+        return self.facts
+
+    def submit(self, message: dict[str, Any]) -> Generation:
+        """Give the engine a `generate` message (without op and id). Raises EngineDiedError if it is gone."""
+        generation = Generation(next(self._ids), self)
+        if self._process is None or self._process.returncode is not None or self._ending:
+            raise EngineDiedError("The engine ended before it could take the request.", hint="Send it again.")
+        self._generations[generation.id] = generation
+        self._send({"op": "generate", "id": generation.id, **message})
+        return generation
+
+    def cancel(self, id: int) -> None:
+        """Ask the engine to drop a request."""
+        self._send({"op": "cancel", "id": id})
+
+    async def end(self, reason: IllamaError | None = None) -> None:
+        """End the process and wait until it is gone. What still runs in it fails with `reason`."""
+        self._ending = True
+        process = self._process
+        if process is None:
+            return
+        if process.stdin:
+            process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), _END_PATIENCE)
+        except asyncio.TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+        if self._reader:
+            await self._reader
+        self._fail(reason or CancelledError("The model was unloaded."))
+
+    def _send(self, message: dict[str, Any]) -> None:
+        stdin = self._process.stdin if self._process else None
+        if stdin and not stdin.is_closing():
+            # Not drained: the engine reads at once, and requests are bounded by the body limit and the queue.
+            stdin.write(protocol.encode(message))
+
+    async def _read(self) -> None:
+        assert self._process is not None, "the process is started"
+        stdout = self._process.stdout
+        assert stdout is not None, "its output is a pipe"
+        error: IllamaError | None = None
+        while line := await stdout.readline():
+            message = protocol.decode(line)
+            if message["ev"] in ("failed", "fatal"):
+                error = protocol.unpack_error(message["error"])
+            else:
+                self._take(message)
+        code = await self._process.wait()
+        if error is None:
+            error = EngineDiedError(
+                f"The engine process ended unexpectedly ({_describe(code)}).",
+                hint="Send the request again: a new engine is started. The reason may be in engine.log.",
+            )
+        loading = self._ready is not None and not self._ready.done()
+        if loading and self._ready is not None:
+            self._ready.set_exception(error)
+            self._ready.exception()  # an aborted load has nobody who asks
+        if not self._ending:
+            self._fail(error)
+            if not loading:
+                log.warning("engine %s ended: %s", self.pid, error.message)
+                self._on_death(error)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        event = message["ev"]
+        if event == "step":
+            now, total = time.monotonic(), 0
+            for id, text, count, logprobs in message["tokens"]:
+                total += count
+                if id in self._generations:
+                    self._generations[id].add(text, count, logprobs)
+            self._rate.append((now, total))
+            for summary in message["done"]:
+                self._end(summary["id"], summary=summary)
+        elif event == "accepted":
+            generation = self._generations.get(message["id"])
+            if generation and not generation.accepted.done():
+                generation.accepted.set_result(message)
+        elif event == "refused":
+            self._end(message["id"], error=protocol.unpack_error(message["error"]))
+        elif event == "ready" and self._ready is not None and not self._ready.done():
+            self._ready.set_result(message["facts"])
+
+    def _end(self, id: int, **how: Any) -> None:
+        generation = self._generations.pop(id, None)
+        if generation:
+            generation.end(**how)
+
+    def _fail(self, error: IllamaError) -> None:
+        for id in list(self._generations):
+            self._end(id, error=error)
+
+
+@contextlib.contextmanager
+def _open_log(path: Path) -> Any:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _describe(code: int) -> str:
+    if code < 0:
+        hint = ", perhaps by the system, for lack of memory" if code == -9 else ""
+        return f"killed by signal {-code}{hint}"
+    return f"exit code {code}"

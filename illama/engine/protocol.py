@@ -1,0 +1,70 @@
+"""The pipe between host and engine: one JSON object a line, UTF-8, both ways.
+
+Knows the messages' names and their framing. Does not know what either side does with them.
+
+Host to engine, on its standard input (the end of the input ends the engine):
+
+    {"op": "load", "engine": "openvino"|"fake", "folder", "device", "context_length", "pipeline", "kv_bytes",
+     "cache_dir"}
+    {"op": "generate", "id", "messages", "sampling": {...}, "stop": [...], "structured": {"json_schema": "..."}|null}
+    {"op": "cancel", "id"}
+
+Engine to host, on what was its standard output:
+
+    {"ev": "ready", "facts": {...}}                    the model is loaded and warm; see `Facts`
+    {"ev": "failed", "error": {...}}                   it could not be loaded; the process ends
+    {"ev": "accepted", "id", "prompt_tokens", "cached_tokens"}
+    {"ev": "step", "tokens": [[id, text, count, logprobs|null], ...], "done": [{...}, ...]}
+                                                       all that one step brought: it travels together
+    {"ev": "refused", "id", "error": {...}}            this request alone failed
+    {"ev": "fatal", "error": {...}}                    the device failed; the process ends
+
+`logprobs` is a list of [token's text, log probability]; an entry of `done` has id, finish_reason ("stop", "length" or
+"cancelled"), prompt_tokens, cached_tokens, completion_tokens, prompt_ms and predicted_ms. `error` is an OpenAI error
+object with a `status` beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypedDict
+
+from illama.errors import IllamaError, from_wire
+
+# The longest line that the host takes: an answer is sent in pieces, so only a bug could come near it.
+MAX_LINE = 64 * 2**20
+
+
+class Facts(TypedDict):
+    """What a loaded engine tells of itself."""
+
+    pipeline: str  # "paged" (continuous batching) or "stateful" (one request at a time)
+    device: str
+    context_length: int  # tokens: what the model and the KV cache both have room for
+    slots: int  # requests that it works on at once
+    max_prompt_chars: int  # a longer prompt cannot possibly fit: refused without tokenizing
+    kv_bytes: int  # the KV cache's size when it is full
+    versions: dict[str, str]
+
+
+def encode(message: dict[str, Any]) -> bytes:
+    """One message as a line. Non-ASCII is escaped, so that a lone surrogate cannot break the pipe."""
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """The message of one line. Raises ValueError if it is none."""
+    message = json.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError("not a message")  # noqa: TRY004 - one kind of error for every broken line
+    return message
+
+
+def pack_error(error: IllamaError) -> dict[str, Any]:
+    """An error as it travels through the pipe."""
+    return {"status": error.status, **error.to_openai()}
+
+
+def unpack_error(packed: dict[str, Any]) -> IllamaError:
+    """The error that `pack_error` packed."""
+    return from_wire(int(packed.get("status", 500)), packed)

@@ -1,0 +1,181 @@
+"""The engine process: reads requests from its pipe, runs the backend's steps, writes what each step brought.
+
+Knows: the loop, and that the host's end of the pipe is its life line. Does not know: names of models, HTTP, who asks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+import traceback
+from typing import IO, Any
+
+from illama.engine import protocol
+from illama.engine.answer import Answer, advance
+from illama.engine.backend import Backend, DeviceError, Prompt
+from illama.errors import EngineError, IllamaError, LoadError, RequestError
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def main() -> None:
+    """Run until the host closes the pipe. Never returns: native libraries get no say in how the process ends."""
+    pipe = _claim_stdout()
+    _die_with_parent()
+    commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(commands,), name="pipe", daemon=True).start()
+    try:
+        backend = _load(commands.get())
+    except IllamaError as error:
+        _send(pipe, {"ev": "failed", "error": protocol.pack_error(error)})
+        _exit(1)
+    _send(pipe, {"ev": "ready", "facts": backend.facts})
+    try:
+        Worker(backend, commands, pipe).run()
+    except DeviceError as error:
+        failure = EngineError(f"The device failed: {error}", hint="The next request starts a new engine.")
+        _send(pipe, {"ev": "fatal", "error": protocol.pack_error(failure)})
+        _exit(1)
+
+
+class Worker:
+    """The loop: take messages, take a step, send what it brought."""
+
+    def __init__(self, backend: Backend, commands: queue.SimpleQueue[dict[str, Any]], pipe: IO[bytes]) -> None:
+        self._backend = backend
+        self._commands = commands
+        self._pipe = pipe
+        self._answers: dict[int, Answer] = {}
+        self._checking: set[int] = set()
+
+    def run(self) -> None:
+        """Serve until the process ends. Raises DeviceError when a step failed."""
+        while True:
+            # Between two steps all waiting messages are taken, so that a cancel takes effect at once.
+            while True:
+                try:
+                    self._handle(self._commands.get(block=not self._backend.busy))
+                except queue.Empty:
+                    break
+            outputs = self._backend.step()
+            for output in outputs:
+                if output.error:
+                    self._answers.pop(output.id, None)
+                    dropped = EngineError(output.error, hint="Try again when fewer requests are running.")
+                    self._refuse(output.id, dropped)
+            message = advance(self._backend, self._answers, outputs)
+            if message:
+                _send(self._pipe, message)
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        op = message["op"]
+        if op == "generate":
+            message["arrived"] = time.monotonic()
+            if message.get("structured"):
+                self._checking.add(message["id"])
+                threading.Thread(target=self._check, args=(message,), name="grammar", daemon=True).start()
+            else:
+                self._start(message)
+        elif op == "checked":
+            if message["request"]["id"] in self._checking:
+                self._checking.discard(message["request"]["id"])
+                self._start(message["request"], message["error"])
+        elif op == "cancel":
+            self._cancel(message["id"])
+
+    def _check(self, request: dict[str, Any]) -> None:
+        # A grammar may take seconds to compile, and a bad one would break the pipeline's step for everybody.
+        error: IllamaError | None = None
+        try:
+            self._backend.check(request["structured"])
+        except IllamaError as problem:
+            error = problem
+        self._commands.put({"op": "checked", "request": request, "error": error})
+
+    def _start(self, request: dict[str, Any], error: IllamaError | None = None) -> None:
+        try:
+            if error:
+                raise error
+            prompt: Prompt = self._backend.prepare(request)
+            self._backend.start(request["id"], prompt, request)
+        except IllamaError as refusal:
+            self._refuse(request["id"], refusal)
+            return
+        except Exception as bug:  # noqa: BLE001 - one request's trouble must not be everybody's
+            traceback.print_exc()
+            self._refuse(request["id"], EngineError(f"The engine could not take this request: {bug!r}"))
+            return
+        answer = Answer.of(request, prompt.tokens, prompt.cached, request["arrived"])
+        self._answers[answer.id] = answer
+        accepted = {"ev": "accepted", "id": answer.id, "prompt_tokens": prompt.tokens, "cached_tokens": prompt.cached}
+        _send(self._pipe, accepted)
+
+    def _cancel(self, id: int) -> None:
+        if id in self._answers:
+            self._backend.cancel(id)
+        elif id in self._checking:
+            self._checking.discard(id)
+            self._refuse(id, RequestError("The request was cancelled while its grammar was compiled."))
+
+    def _refuse(self, id: int, error: IllamaError) -> None:
+        _send(self._pipe, {"ev": "refused", "id": id, "error": protocol.pack_error(error)})
+
+
+def _load(message: dict[str, Any]) -> Backend:
+    try:
+        if message["engine"] == "fake":
+            from illama.engine.fake import FakeBackend
+
+            return FakeBackend(message)
+        from illama.engine.genai import load
+
+        return load(message)
+    except IllamaError:
+        raise
+    except ImportError as error:
+        raise LoadError(
+            f"The engine's interpreter {sys.executable} cannot import what it needs: {error}.",
+            hint="Install openvino-genai there, or set ILLAMA_ENGINE_PYTHON to an interpreter that has it.",
+        ) from error
+    except Exception as error:
+        raise LoadError(f"The model could not be loaded: {error}", hint="The engine's log has the details.") from error
+
+
+def _listen(commands: queue.SimpleQueue[dict[str, Any]]) -> None:
+    for line in sys.stdin.buffer:
+        commands.put(protocol.decode(line))
+    _exit(0)  # the host is gone, or wants us gone: no engine is left behind
+
+
+def _claim_stdout() -> IO[bytes]:
+    """Keep the pipe for the protocol: what libraries print to standard output goes to the log instead."""
+    pipe = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    return pipe
+
+
+def _die_with_parent() -> None:
+    # The end of the pipe is noticed between two steps; on Linux the kernel is quicker and cannot be kept waiting.
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _send(pipe: IO[bytes], message: dict[str, Any]) -> None:
+    data = memoryview(protocol.encode(message))
+    try:
+        while data:
+            data = data[pipe.write(data) :]
+    except BrokenPipeError:
+        _exit(0)
+
+
+def _exit(code: int) -> Any:
+    sys.stderr.flush()
+    os._exit(code)
