@@ -66,7 +66,10 @@ def test_an_error_survives_pickling(cls: type[IllamaError]):
 
 
 def test_an_error_is_two_lines_in_a_cell():
-    assert ModelNotFoundError("No x.", hint="Pull it.")._render_traceback_() == ["ModelNotFoundError: No x.", "Pull it."]
+    assert ModelNotFoundError("No x.", hint="Pull it.")._render_traceback_() == [
+        "ModelNotFoundError: No x.",
+        "Pull it.",
+    ]
 
 
 def test_an_error_without_a_hint_is_one_line():

@@ -35,14 +35,29 @@ def test_all_options_of_the_cell_magic_are_read():
     )
 
 
-@pytest.mark.parametrize("body", ['{"a": 1} {b}', "$HOME `x` \\n", "it's \"quoted", "  indented\n\n\ttabs", "%illama ps"])
+@pytest.mark.parametrize(
+    "body", ['{"a": 1} {b}', "$HOME `x` \\n", "it's \"quoted", "  indented\n\n\ttabs", "%illama ps"]
+)
 def test_the_body_of_a_cell_is_taken_to_the_letter(body: str):
     assert parse_cell("", body).prompt == body
 
 
 @pytest.mark.parametrize(
     "line",
-    ["a b", "-n 0", "-n x", "-t hot", "-t 3", "-t nan", "-o 1x", "-o class", "-f html", "--seed x", "--unknown", "-s 'open"],
+    [
+        "a b",
+        "-n 0",
+        "-n x",
+        "-t hot",
+        "-t 3",
+        "-t nan",
+        "-o 1x",
+        "-o class",
+        "-f html",
+        "--seed x",
+        "--unknown",
+        "-s 'open",
+    ],
 )
 def test_a_wrong_line_is_an_error_that_shows_the_usage(line: str):
     with pytest.raises(GrammarError, match=r"usage: %%illama \[MODEL\]"):

@@ -10,7 +10,8 @@ from illama.notebook.neutral import as_html, entities, markdown, plain
 
 mistune = pytest.importorskip("mistune")  # the renderer of nbconvert, which JupyterLab brings
 
-PLAIN_TAGS = set("p pre code em strong ul ol li blockquote h1 h2 h3 h4 h5 h6 hr br a del table thead tbody tr td th".split())
+PLAIN_TAGS = {"p", "pre", "code", "em", "strong", "del", "a", "ul", "ol", "li", "blockquote", "hr", "br"}
+PLAIN_TAGS |= {"h1", "h2", "h3", "h4", "h5", "h6", "table", "thead", "tbody", "tr", "td", "th"}
 PIECES = [
     *("`", "``", "```", "~~~", "~~~~", "\n", "\n\n", "    ", "\t", "  ", " ", "> ", "- ", "1. ", "#", "*", "_", "|"),
     *("<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<", "</code>", "<!--", "-->", "<?", "<http://a>"),
@@ -33,7 +34,12 @@ class Page(HTMLParser):
             self.bad.append(tag)
         for name, value in attrs:
             safe_link = (tag, name) == ("a", "href") and (value or "").startswith(("https://", "http://", "mailto:"))
-            if not safe_link and (tag, name) not in {("code", "class"), ("ol", "start"), ("td", "style"), ("th", "style")}:
+            if not safe_link and (tag, name) not in {
+                ("code", "class"),
+                ("ol", "start"),
+                ("td", "style"),
+                ("th", "style"),
+            }:
                 self.bad.append((tag, name, value))
 
     def handle_comment(self, data: str) -> None:

@@ -97,7 +97,9 @@ class _Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             **more,
         )
-        self.add_argument("-h", "--help", action=_Help, nargs=0, default=argparse.SUPPRESS, help="show this and do nothing")
+        self.add_argument(
+            "-h", "--help", action=_Help, nargs=0, default=argparse.SUPPRESS, help="show this and do nothing"
+        )
 
     def error(self, message: str) -> NoReturn:
         raise GrammarError(f"{message}\n{self.format_usage().strip()}")

@@ -28,7 +28,7 @@ class Stopped(KeyboardInterrupt):
 
 
 @magics_class
-class IllamaMagics(Magics):  # type: ignore[misc] # IPython has no types
+class IllamaMagics(Magics):
     """`%illama VERB …` and `%%illama`. One client serves the whole kernel."""
 
     def __init__(self, shell: Any, client: Any = None) -> None:

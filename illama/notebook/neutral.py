@@ -24,7 +24,9 @@ import re
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 # An opening fence: what may stand before it (indentation, quote marks, one list marker), the fence, the info string.
-_FENCE = re.compile(r"^(?P<before>[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(?P<fence>`{3,}(?=[^`]*$)|~{3,})(?P<info>.*)$")
+_FENCE = re.compile(
+    r"^(?P<before>[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)(?P<fence>`{3,}(?=[^`]*$)|~{3,})(?P<info>.*)$"
+)
 _LANGUAGE = re.compile(r"[A-Za-z0-9_+#.-]+")
 _TICKS = re.compile(r"`+")
 _RISKY_IN_CODE = re.compile(r'[<>\]"\\$@]')

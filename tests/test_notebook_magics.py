@@ -1,0 +1,324 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from IPython.core.displaypub import CapturingDisplayPublisher
+from IPython.core.error import UsageError
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
+
+from illama.client import Client, Reply
+from illama.errors import ModelNotFoundError
+from illama.notebook import load_ipython_extension
+from illama.notebook.magics import IllamaMagics, Stopped
+
+MODEL = {
+    "name": "SmolLM2",
+    "size": 98_000_000,
+    "weight_format": "q4_1",
+    "context_length": 8192,
+    "modified_at": "2026-01-02T03:04:05Z",
+}
+LOADED = {**MODEL, "device": "CPU", "state": "ready", "running": 0, "queued": 0, "until_seconds": 600}
+TIMINGS = {"predicted_per_second": 65.1, "ttft_ms": 180.0, "device": "CPU"}
+
+
+def frame(**fields: Any) -> bytes:
+    return b"data: " + json.dumps({"id": "chat-1", "model": "SmolLM2", **fields}).encode() + b"\n\n"
+
+
+def piece(text: str) -> bytes:
+    return frame(choices=[{"index": 0, "delta": {"content": text}, "finish_reason": None}])
+
+
+END = (
+    frame(choices=[{"index": 0, "delta": {}, "finish_reason": "stop"}])
+    + frame(choices=[], usage={"completion_tokens": 2}, timings=TIMINGS)
+    + b"data: [DONE]\n\n"
+)
+
+
+class Host(httpx.BaseTransport):
+    """A host as the client sees it. Keeps the requests; `answer` gives the chunks of the next stream."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, Any]] = []
+        self.models = [MODEL]
+        self.loaded: list[dict[str, Any]] = []
+        self.answer: Callable[[], Iterator[bytes]] = lambda: iter(
+            [b": loading SmolLM2\n\n", piece("Par"), piece("is"), END]
+        )
+        self.pulled: list[dict[str, Any]] = [{"status": "success", "name": "SmolLM2", "existing": True}]
+        self.closed = False
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content) if request.content else None
+        self.requests.append((request.url.path, body))
+        path = request.url.path
+        if path == "/v1/chat/completions":
+            if body["model"] == "none":
+                return httpx.Response(404, json=ModelNotFoundError("No model none.", hint="Pull it.").to_openai())
+            return httpx.Response(200, stream=Stream(self))
+        if path == "/api/tags":
+            return httpx.Response(200, json={"models": self.models})
+        if path == "/api/ps":
+            return httpx.Response(200, json={"models": self.loaded})
+        if path == "/api/pull":
+            return httpx.Response(200, text="".join(json.dumps(event) + "\n" for event in self.pulled))
+        return httpx.Response(200, json={"done": True})
+
+
+class Stream(httpx.SyncByteStream):
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.host.answer()
+
+    def close(self) -> None:
+        self.host.closed = True
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host()
+
+
+@pytest.fixture
+def shell(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A shell that is a kernel as far as the magics can see, with a client of the host above."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    config = Config()
+    config.HistoryManager.enabled = False
+    shell = InteractiveShell(config=config)
+    shell.kernel = object()
+    shell.display_pub = CapturingDisplayPublisher()
+    client = Client("http://127.0.0.1:1", "key", transport=host)
+    shell.register_magics(IllamaMagics(shell=shell, client=client))
+    yield shell
+    client.close()
+
+
+def shown(shell: Any) -> list[str]:
+    return [output["data"]["text/plain"] for output in shell.display_pub.outputs]
+
+
+def asked(host: Host) -> dict[str, Any]:
+    (body,) = [body for path, body in host.requests if path == "/v1/chat/completions"]
+    return dict(body)
+
+
+def test_a_cell_shows_the_answer_with_its_numbers_and_returns_nothing(shell: Any):
+    assert shell.run_cell_magic("illama", "", "Capital of France?") is None
+    assert shown(shell)[-1] == "Paris\n\n[2 tokens · 65.1 tokens/s · first after 0.18 s · SmolLM2 on CPU]"
+
+
+def test_a_cell_shows_what_it_waits_for(shell: Any):
+    shell.run_cell_magic("illama", "", "Capital of France?")
+    assert shown(shell)[0] == "[⏳ loading SmolLM2]"
+
+
+def test_a_cells_body_reaches_the_host_to_the_letter(shell: Any, host: Host):
+    body = '{"a": [1]} {x} $x ${HOME} \\n "q\' %d !ls {{y}}\n\n  if a < b:\n\tpass\n'
+    shell.user_ns["x"] = "EXPANDED"
+    shell.run_cell(f"%%illama\n{body}", store_history=False)
+    assert asked(host)["messages"][-1]["content"] == body.removesuffix("\n")
+
+
+def test_the_first_line_of_a_cell_takes_variables(shell: Any, host: Host):
+    shell.user_ns["chosen"] = "Phi-4"
+    shell.run_cell_magic("illama", "{chosen} -s 'Be brief.' -n 20 -t 0.5 --seed 7", "Hello?")
+    body = asked(host)
+    assert (body["model"], body["max_tokens"], body["temperature"], body["seed"]) == ("Phi-4", 20, 0.5, 7)
+    assert body["messages"][0] == {"role": "system", "content": "Be brief."}
+
+
+def test_what_is_not_given_is_not_sent(shell: Any, host: Host):
+    shell.run_cell_magic("illama", "SmolLM2", "Hello?")
+    assert {"temperature", "max_tokens", "seed"}.isdisjoint(
+        key for key, value in asked(host).items() if value is not None
+    )
+
+
+def test_o_keeps_the_whole_reply_in_a_variable(shell: Any):
+    assert shell.run_cell_magic("illama", "-o answer", "Capital of France?") is None
+    assert isinstance(shell.user_ns["answer"], Reply)
+    assert str(shell.user_ns["answer"]) == "Paris"
+
+
+def test_run_asks_as_the_cell_does(shell: Any, host: Host):
+    assert shell.run_line_magic("illama", "run SmolLM2 -n 9 What's the capital?") is None
+    assert asked(host)["messages"][-1]["content"] == "What's the capital?"
+    assert shown(shell)[-1].startswith("Paris")
+
+
+@pytest.mark.parametrize("how", ["variable", "option"])
+def test_without_streaming_there_is_one_output(shell: Any, how: str, monkeypatch: pytest.MonkeyPatch):
+    if how == "variable":
+        monkeypatch.setenv("ILLAMA_STREAM", "0")
+    shell.run_cell_magic("illama", "--no-stream" if how == "option" else "", "Hello?")
+    (output,) = shell.display_pub.outputs
+    assert not output["update"]
+
+
+def test_an_output_that_is_to_be_compared_holds_no_times(shell: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ILLAMA_STREAM", "0")
+    shell.run_cell_magic("illama", "", "Hello?")
+    assert shown(shell) == ["Paris"]
+
+
+def test_an_interrupt_stops_the_answer_and_fails_the_cell_in_one_line(shell: Any, host: Host):
+    def interrupted() -> Iterator[bytes]:
+        yield piece("Par")
+        raise KeyboardInterrupt
+
+    host.answer = interrupted
+    with pytest.raises(Stopped) as caught:
+        shell.run_cell_magic("illama", "-o answer", "Hello?")
+    assert isinstance(caught.value, KeyboardInterrupt)
+    assert len(caught.value._render_traceback_()) == 1
+    assert shown(shell)[-1] == "Par\n\n[⏹ stopped]"
+    assert host.closed
+    assert "answer" not in shell.user_ns
+
+
+def test_an_answer_that_breaks_off_is_marked_and_fails_the_cell(
+    shell: Any, host: Host, capsys: pytest.CaptureFixture[str]
+):
+    host.answer = lambda: iter([piece("Par"), b'data: {"error": {"message": "It died.", "code": "engine_died"}}\n\n'])
+    result = shell.run_cell("%%illama\nHello?", store_history=False)
+    assert not result.success
+    assert shown(shell)[-1] == "Par\n\n[⏹ broken off]"
+    assert capsys.readouterr().out.strip() == "EngineDiedError: It died."
+
+
+def test_an_error_is_two_lines_and_leaves_no_empty_output(shell: Any, capsys: pytest.CaptureFixture[str]):
+    result = shell.run_cell("%%illama none\nHello?", store_history=False)
+    assert isinstance(result.error_in_exec, ModelNotFoundError)
+    assert capsys.readouterr().out.strip().splitlines() == ["ModelNotFoundError: No model none.", "Pull it."]
+    assert shell.display_pub.outputs == []
+
+
+@pytest.mark.parametrize("line", ["fetch x", "pull", "list x", "run", "stop a b"])
+def test_a_wrong_line_is_a_usage_error_and_asks_nobody(shell: Any, host: Host, line: str):
+    with pytest.raises(UsageError, match="usage: %illama"):
+        shell.run_line_magic("illama", line)
+    assert host.requests == []
+
+
+def test_a_wrong_option_of_a_cell_is_a_usage_error(shell: Any):
+    with pytest.raises(UsageError, match="usage: %%illama"):
+        shell.run_cell_magic("illama", "--loud", "Hello?")
+
+
+def test_help_is_printed_and_asks_nobody(shell: Any, host: Host, capsys: pytest.CaptureFixture[str]):
+    shell.run_line_magic("illama", "pull --help")
+    shell.run_cell_magic("illama", "--help", "Hello?")
+    out = capsys.readouterr().out
+    assert "usage: %illama pull" in out
+    assert "usage: %%illama [MODEL]" in out
+    assert host.requests == []
+
+
+def test_list_returns_a_table_that_shows_as_html_and_as_text(shell: Any):
+    table = shell.run_line_magic("illama", "list")
+    assert "SmolLM2" in repr(table)
+    assert "98 MB" in table._repr_html_()
+    assert [row["name"] for row in table] == ["SmolLM2"]
+    assert (len(table), table[0]["context_length"]) == (1, 8192)
+
+
+def test_a_table_escapes_names(shell: Any, host: Host):
+    host.models = [{**MODEL, "name": "<b>x</b>"}]
+    assert "<b>" not in shell.run_line_magic("illama", "list")._repr_html_()
+
+
+def test_an_empty_table_says_what_to_do(shell: Any, host: Host):
+    host.models = []
+    table = shell.run_line_magic("illama", "list")
+    assert "illama pull smollm2" in repr(table)
+    assert "illama pull smollm2" in table._repr_html_()
+
+
+def test_a_table_becomes_a_dataframe(shell: Any):
+    pytest.importorskip("pandas")
+    assert list(shell.run_line_magic("illama", "list").to_dataframe()["name"]) == ["SmolLM2"]
+
+
+def test_ps_shows_the_device(shell: Any, host: Host):
+    host.loaded = [LOADED]
+    assert "CPU" in repr(shell.run_line_magic("illama", "ps"))
+
+
+def test_stop_without_a_name_stops_the_model_that_is_loaded(shell: Any, host: Host, capsys: pytest.CaptureFixture[str]):
+    host.loaded = [LOADED]
+    shell.run_line_magic("illama", "stop")
+    path, body = host.requests[-1]
+    assert (path, body["model"], body["keep_alive"]) == ("/api/generate", "SmolLM2", 0)
+    assert capsys.readouterr().out == "SmolLM2 is unloaded.\n"
+
+
+@pytest.mark.parametrize(
+    ("loaded", "words"), [([], "No model is loaded"), ([LOADED, {**LOADED, "name": "Phi-4"}], "Phi-4")]
+)
+def test_stop_without_a_name_says_why_it_cannot_choose(shell: Any, host: Host, loaded: list[Any], words: str):
+    host.loaded = loaded
+    with pytest.raises(ModelNotFoundError, match=words):
+        shell.run_line_magic("illama", "stop")
+
+
+PULL = [
+    {"status": "downloading x", "phase": "download", "completed": 10_000_000, "total": 100_000_000},
+    {"status": "downloading x", "phase": "download", "completed": 100_000_000, "total": 100_000_000},
+    {"status": "converting <x>", "phase": "convert"},
+    {"status": "success", "name": "SmolLM2", "existing": False},
+]
+
+
+def test_a_pull_is_one_display_with_a_bar_for_each_phase(shell: Any, host: Host):
+    host.pulled = PULL
+    assert shell.run_line_magic("illama", "pull x") is None
+    outputs = shell.display_pub.outputs
+    assert len({output["transient"]["display_id"] for output in outputs}) == 1
+    assert [output["update"] for output in outputs] == [False, True, True, True]
+    final = outputs[-1]["data"]
+    assert final["text/html"].count("<progress") == 2
+    assert "SmolLM2 is ready." in final["text/html"]
+    assert "<x>" not in final["text/html"]
+
+
+def test_a_pull_without_streaming_is_plain_lines(
+    shell: Any, host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("ILLAMA_STREAM", "0")
+    host.pulled = PULL
+    shell.run_line_magic("illama", "pull x")
+    assert capsys.readouterr().out.splitlines() == ["downloading x", "converting <x>", "SmolLM2 is ready."]
+
+
+def test_a_failed_pull_says_so_in_its_display_and_fails_the_cell(shell: Any, host: Host):
+    host.pulled = [PULL[0], {"error": "No space.", "code": "pull_failed", "hint": "Make some."}]
+    result = shell.run_cell("%illama pull x", store_history=False)
+    assert result.error_in_exec.hint == "Make some."
+    assert shown(shell)[-1].endswith("failed")
+
+
+def test_loading_the_extension_twice_keeps_the_one_client(shell: Any):
+    before = shell.magics_manager.registry["IllamaMagics"]
+    load_ipython_extension(shell)
+    assert shell.magics_manager.registry["IllamaMagics"] is before
+
+
+def test_loading_the_extension_registers_both_magics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    config = Config()
+    config.HistoryManager.enabled = False
+    shell = InteractiveShell(config=config)
+    shell.run_line_magic("load_ext", "illama")
+    assert shell.find_line_magic("illama")
+    assert shell.find_cell_magic("illama")
