@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -12,6 +14,7 @@ from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
+from illama.cli import main
 from illama.client import Client, Reply
 from illama.errors import ModelNotFoundError
 from illama.notebook import load_ipython_extension
@@ -228,7 +231,7 @@ def test_help_is_printed_and_asks_nobody(shell: Any, host: Host, capsys: pytest.
 def test_list_returns_a_table_that_shows_as_html_and_as_text(shell: Any):
     table = shell.run_line_magic("illama", "list")
     assert "SmolLM2" in repr(table)
-    assert "98 MB" in table._repr_html_()
+    assert "98.0 MB" in table._repr_html_()
     assert [row["name"] for row in table] == ["SmolLM2"]
     assert (len(table), table[0]["context_length"]) == (1, 8192)
 
@@ -238,6 +241,18 @@ def test_a_table_escapes_names(shell: Any, host: Host):
     assert "<b>" not in shell.run_line_magic("illama", "list")._repr_html_()
 
 
+def test_a_table_prints_as_the_command_does(
+    shell: Any, host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    host.loaded = [LOADED]
+    client = Client("http://127.0.0.1:1", "key", transport=host)
+    monkeypatch.setenv("ILLAMA_BASE_URL", "http://127.0.0.1:1")
+    monkeypatch.setattr("illama.client.Client", lambda **_: client)
+    for verb in ("list", "ps"):
+        assert main([verb]) == 0
+        assert capsys.readouterr().out.strip() == repr(shell.run_line_magic("illama", verb))
+
+
 def test_an_empty_table_says_what_to_do(shell: Any, host: Host):
     host.models = []
     table = shell.run_line_magic("illama", "list")
@@ -245,9 +260,9 @@ def test_an_empty_table_says_what_to_do(shell: Any, host: Host):
     assert "illama pull smollm2" in table._repr_html_()
 
 
-def test_a_table_becomes_a_dataframe(shell: Any):
-    pytest.importorskip("pandas")
-    assert list(shell.run_line_magic("illama", "list").to_dataframe()["name"]) == ["SmolLM2"]
+def test_a_table_becomes_a_dataframe(shell: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=lambda rows: ("frame", rows)))
+    assert shell.run_line_magic("illama", "list").to_dataframe() == ("frame", [MODEL])
 
 
 def test_ps_shows_the_device(shell: Any, host: Host):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from illama.cli import text
 from illama.notebook import neutral
 from illama.notebook.display import Area, in_notebook
 
@@ -122,5 +123,5 @@ def _amount(event: Mapping[str, Any]) -> str:
     if completed is None:
         return ""
     if not total:
-        return f"{completed / 1e6:.0f} MB"
-    return f"{completed / 1e6:.0f} of {total / 1e6:.0f} MB"
+        return text.size(completed)
+    return f"{text.size(completed)} of {text.size(total)}"

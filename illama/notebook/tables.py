@@ -1,6 +1,7 @@
 """What `%illama list` and `%illama ps` return: rows that show as a table, and become a DataFrame when asked.
 
-Knows: the fields of a model as the host gives them, HTML, text. Does not know: where the rows come from.
+Knows: the fields of a model as the host gives them, HTML. Does not know: where the rows come from, or how sizes, times
+and text tables are written: the same as the command's (`illama.cli.text`).
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, overload
+
+from illama.cli import text
 
 Row = Mapping[str, Any]
 
@@ -42,11 +45,7 @@ class Table(Sequence[Row]):
     def __repr__(self) -> str:
         if not self._rows:
             return self._empty
-        cells = [list(self._columns), *self._cells()]
-        widths = [max(len(row[column]) for row in cells) for column in range(len(self._columns))]
-        return "\n".join(
-            "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
-        )
+        return text.table(list(self._columns), self._cells())
 
     def _repr_html_(self) -> str:
         if not self._rows:
@@ -64,48 +63,45 @@ class Table(Sequence[Row]):
 
 def installed(models: Sequence[Row]) -> Table:
     """The table of `%illama list`: models as `Client.list()` gives them."""
-    return Table(models, _INSTALLED, "No models are installed. %illama pull smollm2 fetches a small one.")
+    return Table(models, _INSTALLED, "No model is installed: %illama pull smollm2 fetches a small one.")
 
 
 def loaded(models: Sequence[Row]) -> Table:
     """The table of `%illama ps`: models as `Client.ps()` gives them."""
-    return Table(models, _LOADED, "No models are loaded. Asking one loads it.")
+    return Table(models, _LOADED, "Nothing is loaded: a question loads its model.")
 
 
-def _text(field: str) -> Callable[[Row], str]:
-    return lambda row: "" if row.get(field) is None else str(row[field])
+def _field(name: str) -> Callable[[Row], str]:
+    return lambda row: "-" if row.get(name) in (None, "") else str(row[name])
 
 
 def _size(row: Row) -> str:
-    size = row.get("size") or 0
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+    return text.size(row.get("size"))
 
 
-def _day(row: Row) -> str:
-    return str(row.get("modified_at") or "")[:10]
+def _speed(row: Row) -> str:
+    return f"{row['tokens_per_second']:.1f}" if row.get("tokens_per_second") else "-"
 
 
 def _until(row: Row) -> str:
-    if row.get("running") or row.get("queued"):
-        return f"{row.get('running', 0)} running, {row.get('queued', 0)} queued"
-    seconds = row.get("until_seconds")
-    if seconds is None:
-        return "stays"
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return "-" if row.get("until_seconds") is None else text.duration(row["until_seconds"])
 
 
-_INSTALLED = {
-    "NAME": _text("name"),
+_INSTALLED: dict[str, Callable[[Row], str]] = {
+    "NAME": _field("name"),
+    "TASK": _field("task"),
+    "WEIGHTS": _field("weight_format"),
     "SIZE": _size,
-    "WEIGHTS": _text("weight_format"),
-    "CONTEXT": _text("context_length"),
-    "MADE": _day,
+    "MODIFIED": lambda row: text.ago(row.get("modified_at")),
 }
-_LOADED = {
-    "NAME": _text("name"),
-    "DEVICE": _text("device"),
-    "STATE": _text("state"),
+_LOADED: dict[str, Callable[[Row], str]] = {
+    "NAME": _field("name"),
+    "DEVICE": _field("device"),
     "SIZE": _size,
-    "CONTEXT": _text("context_length"),
-    "UNLOADS IN": _until,
+    "CONTEXT": _field("context_length"),
+    "STATE": _field("state"),
+    "RUNNING": _field("running"),
+    "QUEUED": _field("queued"),
+    "TOK/S": _speed,
+    "UNTIL": _until,
 }
