@@ -25,14 +25,16 @@ from illama.errors import HostError
 from illama.host.state import PROTOCOL, HostState, read, remove, running, secure
 
 LOG_NAME = "host.log"
+HOST_ARGUMENTS = ("-m", "illama.host", "--on-demand")
 
 # Seconds. A start is a Python process that imports a web server: about one second, on a machine at its limit many.
 START_WAIT = 120.0
 ANSWER_WAIT = 15.0
+HEALTH_WAIT = 2.0
 POLL = 0.02
 
-# What a detached process must not inherit: it outlives the login, kernel or server whose secrets these are. The hub's
-# token travels with each pull instead. The owner's key stays: the host has to know it.
+# What a detached process must not inherit: it outlives the login, kernel or server whose secrets these are. The owner's
+# key, if it is set, is the one exception: the host has to know it.
 SECRET_PREFIXES = ("JUPYTERHUB_", "JPY_")
 SECRET_SUFFIXES = ("_TOKEN", "_SECRET", "_PASSWORD", "_API_KEY", "_ACCESS_KEY", "_ACCESS_KEY_ID", "_PRIVATE_KEY")
 
@@ -172,7 +174,7 @@ def _start(settings: Settings) -> Endpoint:
 
 
 def _launch(settings: Settings, log: Path) -> int:
-    command = [sys.executable, "-m", "illama.host", "--on-demand"]
+    command = [sys.executable, *HOST_ARGUMENTS]
     done = subprocess.run(
         # -I and -S: the launcher needs the standard library alone, and everybody waits for it.
         [sys.executable, "-I", "-S", launcher.__file__, str(log), str(settings.run_dir), *command],
@@ -200,11 +202,11 @@ def _tail(log: Path, start: int, lines: int = 5) -> str:
     return "Its last words: " + " / ".join(last) if last else "It said nothing."
 
 
-def _health(url: str, timeout: float = 2.0) -> int | None:
+def _health(url: str) -> int | None:
     """The status of `GET /health`; 0 if nothing listens there, None if no answer came in time."""
     try:
         with httpx.Client(**transport.options(url)) as http:
-            return http.get(url + "/health", timeout=timeout).status_code
+            return http.get(url + "/health", timeout=HEALTH_WAIT).status_code
     except httpx.ConnectError:
         return 0
     except httpx.HTTPError:

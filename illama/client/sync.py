@@ -22,6 +22,7 @@ from illama.config import Settings
 from illama.discovery import Endpoint
 
 T = TypeVar("T")
+Progress = Generator[dict[str, Any], None, None]
 
 
 class Client(ClientBase):
@@ -157,7 +158,7 @@ class Client(ClientBase):
         """All that is known about a model; its registry entry under "entry"."""
         return self._ask(wire.show(model))
 
-    def pull(self, source: str, *, name: str | None = None, device: str | None = None) -> Iterator[dict[str, Any]]:
+    def pull(self, source: str, *, name: str | None = None, device: str | None = None) -> Progress:
         """Fetch a model, and iterate over its progress.
 
         Each item has `status`, mostly `phase`, and `completed` and `total` in bytes; the last one is

@@ -1,0 +1,197 @@
+"""`list`, `ps`, `show`, `stop` and `rm`: what is installed, what is loaded, and how to be rid of it.
+
+Knows: whom to ask. None of these starts a host: without one the registry is read, and nothing is loaded. Does not know:
+how the registry or the host keep what they tell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from illama.cli import text
+from illama.config import Settings
+from illama.errors import IllamaError
+from illama.host import state
+
+if TYPE_CHECKING:
+    from illama.client import Client
+    from illama.registry import Registry
+
+NOTHING = "Nothing is loaded: no model host is running."
+
+
+def list_models(args: argparse.Namespace, settings: Settings) -> int:
+    """`illama list`."""
+    if settings.base_url:
+        from illama.client import Client
+
+        with Client(settings=settings) as client:
+            models = client.list()
+    else:
+        models = [
+            {
+                "name": entry.name,
+                "task": entry.task,
+                "weight_format": entry.weight_format,
+                "size": entry.size,
+                "modified_at": entry.created,
+                "context_length": entry.context_length,
+                "digest": entry.digest,
+            }
+            for entry in _registry(settings).entries()
+        ]
+    if args.json:
+        return _json(models)
+    rows = [
+        (m["name"], m.get("task") or "-", m.get("weight_format") or "-", text.size(m["size"]), _made(m)) for m in models
+    ]
+    print(text.table(("NAME", "TASK", "WEIGHTS", "SIZE", "MODIFIED"), rows))
+    if not models and sys.stdout.isatty():
+        print("No model is installed: `illama pull smollm2` fetches a small one.", file=sys.stderr)
+    return 0
+
+
+def ps(args: argparse.Namespace, settings: Settings) -> int:
+    """`illama ps`."""
+    client = _running_host(settings)
+    models = client.ps() if client else []
+    if args.json:
+        return _json(models)
+    if not client:
+        print(NOTHING)
+        return 0
+    rows = [
+        (
+            m["name"],
+            m.get("device") or "-",
+            text.size(m.get("size")),
+            str(m.get("context_length") or "-"),
+            m.get("state") or "-",
+            str(m.get("running", "-")),
+            str(m.get("queued", "-")),
+            f"{m['tokens_per_second']:.1f}" if m.get("tokens_per_second") else "-",
+            "-" if m.get("until_seconds") is None else text.duration(m["until_seconds"]),
+        )
+        for m in models
+    ]
+    print(
+        text.table(("NAME", "DEVICE", "SIZE", "CONTEXT", "STATE", "RUNNING", "QUEUED", "TOK/S", "UNTIL"), rows)
+        if rows
+        else "Nothing is loaded."
+    )
+    return 0
+
+
+def show(args: argparse.Namespace, settings: Settings) -> int:
+    """`illama show MODEL`."""
+    if settings.base_url:
+        from illama.client import Client
+
+        with Client(settings=settings) as client:
+            entry: dict[str, Any] = client.show(args.model)["entry"]
+    else:
+        registry = _registry(settings)
+        found = registry.get(args.model)
+        entry = {**found.to_json(), "folder": str(registry.folder(found))}
+    if args.json:
+        return _json(entry)
+    print(describe(entry))
+    return 0
+
+
+def describe(entry: dict[str, Any]) -> str:
+    """A registry entry as a table of two columns, without what it leaves open."""
+    shown = {
+        "name": entry["name"],
+        "other names": ", ".join(entry.get("aliases") or ()),
+        "task": entry.get("task"),
+        "architecture": entry.get("architecture"),
+        "format": entry.get("format"),
+        "weights": entry.get("weight_format"),
+        "size": text.size(entry.get("size")),
+        "context": f"{entry['context_length']} tokens" if entry.get("context_length") else None,
+        "chat template": "yes" if entry.get("chat_template") else "no",
+        "device": entry.get("device"),
+        "licence": entry.get("licence"),
+        "source": _pairs(entry.get("source")),
+        "made": text.ago(entry.get("created")),
+        "made by": _pairs(entry.get("recipe")),
+        "options": _pairs(entry.get("options")),
+        "digest": entry.get("digest"),
+        "folder": entry.get("folder"),
+    }
+    width = max(map(len, shown))
+    return "\n".join(f"{name.ljust(width)}   {value}" for name, value in shown.items() if value)
+
+
+def stop(args: argparse.Namespace, settings: Settings) -> int:
+    """`illama stop MODEL` and `illama stop --host`."""
+    if bool(args.model) == args.host:
+        print("illama stop: give a MODEL, or --host", file=sys.stderr)
+        return 2
+    if args.host:
+        from illama import discovery
+
+        ended = discovery.stop(settings, force=args.force)
+        print(f"Ended {ended}." if ended else "No model host is running.")
+        return 0
+    client = _running_host(settings)
+    if not client:
+        print(NOTHING)
+        return 0
+    with client:
+        client.unload(args.model, force=args.force)
+    print(f"Unloaded {args.model}.")
+    return 0
+
+
+def rm(args: argparse.Namespace, settings: Settings) -> int:
+    """`illama rm MODEL…`: those that can be removed are, also if others cannot."""
+    client = _running_host(settings)
+    failed = False
+    for model in args.models:
+        try:
+            freed = client.delete(model, force=args.force) if client else _registry(settings).remove(model)[1]
+        except IllamaError as error:
+            failed = True
+            text.fail(error)
+        else:
+            print(f"Removed {model}: {text.size(freed)} are free again.")
+    return 1 if failed else 0
+
+
+def _registry(settings: Settings) -> Registry:
+    """The registry that is in force: the running host's, if there is one, as it is the one that serves."""
+    from illama.registry import Registry
+
+    running = state.read(settings.run_dir)
+    theirs = running.settings.get("ILLAMA_REGISTRY_DIR") if running else None
+    return Registry(Path(theirs) if isinstance(theirs, str) else settings.registry_dir)
+
+
+def _running_host(settings: Settings) -> Client | None:
+    """A client of the host that runs, or None."""
+    if not settings.base_url and state.read(settings.run_dir) is None:
+        return None
+    from illama.client import Client
+    from illama.discovery import find
+
+    return Client(start=False, settings=settings) if find(settings) else None
+
+
+def _json(value: object) -> int:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _made(model: dict[str, Any]) -> str:
+    return text.ago(model.get("modified_at"))
+
+
+def _pairs(found: Any) -> str:
+    """An object on one line, its plain values only."""
+    return ", ".join(f"{k} {v}" for k, v in (found or {}).items() if isinstance(v, str | int | float) and v != "")

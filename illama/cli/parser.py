@@ -1,0 +1,131 @@
+"""The command line's grammar and its help, which is its documentation.
+
+Knows: verbs, options, which function answers to which verb. Does not know: what these functions do.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from illama import __version__
+
+DESCRIPTION = """\
+Language models on Intel hardware: Arc GPUs first, other GPUs, NPU and CPU too.
+
+  illama quickstart            fetch a small model, ask it something, see what to do next
+  illama run smollm2           talk to a model
+  illama run smollm2 "Why?"    one answer, on stdout
+  illama serve                 the model host in the foreground, with OpenAI's and Ollama's API
+"""
+EPILOG = """\
+The model host is started when something needs it, and ends itself when nothing has for a day.
+`illama env` shows every ILLAMA_ variable, its value, and where that came from.
+Exit codes: 0; 1 failed, and stderr says what and what to do; 2 wrong usage; 130 Ctrl-C.
+"""
+
+
+def build() -> argparse.ArgumentParser:
+    """The parser. It leaves `verb` and `handler` ("module:function" in `illama.cli`) in the namespace."""
+    parser = argparse.ArgumentParser(
+        prog="illama", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"illama {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+
+    def verb(name: str, handler: str, short: str, more: str = "") -> argparse.ArgumentParser:
+        made = verbs.add_parser(
+            name,
+            help=short,
+            description=f"{short[0].upper()}{short[1:]}.\n\n{more}".rstrip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        made.set_defaults(handler=handler)
+        return made
+
+    _host_verbs(verb)
+    _model_verbs(verb)
+    _run_verb(verb)
+    return parser
+
+
+def _host_verbs(verb: Any) -> None:
+    made = verb(
+        "serve",
+        "serve:serve",
+        "run the model host in the foreground",
+        "It listens on ILLAMA_HOST:ILLAMA_PORT (0.0.0.0:11434 unless set) and speaks OpenAI's API under /v1 and\n"
+        "Ollama's under /api. Every request needs the key: `illama serve` says where it is kept.\n"
+        "Ctrl-C lets running requests finish first.",
+    )
+    made.add_argument("--no-key", action="store_true", help="ask nobody for a key; only with ILLAMA_HOST on loopback")
+
+    made = verb(
+        "stop",
+        "models:stop",
+        "unload a model, or end the host",
+        "Running requests may finish first (at most ILLAMA_DRAIN_SEC), unless --force is given.",
+    )
+    made.add_argument("model", nargs="?", metavar="MODEL", help="the model to unload")
+    made.add_argument("--host", action="store_true", help="end the model host of this machine and user")
+    made.add_argument("--force", action="store_true", help="do not wait for running requests")
+
+    made = verb(
+        "env", "about:env", "show every variable, its value, and where that came from", "Secrets are not shown."
+    )
+    made.add_argument("--json", action="store_true", help="as JSON")
+    verb("version", "about:version", "show the version of this program, and of the host if one runs")
+    verb(
+        "quickstart",
+        "quickstart:quickstart",
+        "fetch a small model, start the host, get one answer, and see what to do next",
+        "The model is SmolLM2-135M-Instruct (98 MB, Apache-2.0): small enough for any machine, and no sage.",
+    )
+
+
+def _model_verbs(verb: Any) -> None:
+    made = verb(
+        "pull",
+        "pull:pull",
+        "fetch a model",
+        "SOURCE is a name of the catalogue (smollm2), a local folder in OpenVINO's format, or a local .gguf file.\n"
+        "Nothing is ever overwritten. Ctrl-C stops the pull, unless somebody else waits for the same one.",
+    )
+    made.add_argument("source", metavar="SOURCE", help="catalogue name, folder or .gguf file")
+    made.add_argument("--name", metavar="NAME", help="what the model is to be called here")
+    made.add_argument("--device", metavar="DEVICE", help="pin it to an OpenVINO device: CPU, GPU, GPU.1, NPU")
+
+    made = verb("list", "models:list_models", "list the models that are installed")
+    made.add_argument("--json", action="store_true", help="as JSON")
+    made = verb(
+        "ps", "models:ps", "list the models that are loaded", "UNTIL is the time left until an idle model is unloaded."
+    )
+    made.add_argument("--json", action="store_true", help="as JSON")
+    made = verb("show", "models:show", "show what is known about a model")
+    made.add_argument("model", metavar="MODEL", help="its name, or another name that it goes by")
+    made.add_argument("--json", action="store_true", help="as JSON")
+    made = verb("rm", "models:rm", "remove models from the registry", "Running requests may finish first.")
+    made.add_argument("models", nargs="+", metavar="MODEL", help="the models to remove")
+    made.add_argument("--force", action="store_true", help="do not wait for running requests")
+
+
+def _run_verb(verb: Any) -> None:
+    made = verb(
+        "run",
+        "run:run",
+        "ask a model, or talk to it",
+        "With a PROMPT: one answer on stdout. What is piped in on stdin follows the prompt:\n"
+        '  illama run smollm2 "Summarise this:" < notes.txt\n'
+        "Without one, in a terminal: a conversation; /? lists its commands.\n"
+        "A model of the catalogue that is not installed is pulled first.",
+    )
+    made.add_argument("model", metavar="MODEL", help="the model's name")
+    made.add_argument("prompt", nargs="*", default=[], metavar="PROMPT", help="the question; its words are joined")
+    made.add_argument("--system", metavar="TEXT", help="instructions that go in front of the conversation")
+    made.add_argument("--temperature", type=float, metavar="T", help="0: always the likeliest; higher: more varied")
+    made.add_argument("--top-p", type=float, metavar="P", help="choose among the likeliest tokens that sum up to P")
+    made.add_argument("--max-tokens", type=int, metavar="N", help="cut the answer after N tokens")
+    made.add_argument("--seed", type=int, metavar="N", help="the same seed repeats the same choices")
+    made.add_argument("--format", metavar="json|FILE", help="answer in JSON, or in JSON after the schema in FILE")
+    made.add_argument("--keepalive", metavar="TIME", help='keep it loaded so long afterwards: "10m", seconds, or -1')
+    made.add_argument("--verbose", action="store_true", help="say on stderr how long it took")

@@ -1,0 +1,103 @@
+"""`pull`, and the pull that comes before `run` and `quickstart`.
+
+Knows: how progress is shown, as bars or as lines. Does not know: what a pull does; the host does it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING, Any, TextIO
+
+from illama.cli import text
+from illama.config import Settings
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from illama.client import Client
+
+
+def pull(args: argparse.Namespace, settings: Settings) -> int:
+    """`illama pull SOURCE`."""
+    from illama.client import Client
+    from illama.pull.sources import localize
+
+    # The host has a working folder of its own: a relative path would mean something else there.
+    source = args.source if settings.base_url else localize(args.source)
+    with Client(settings=settings) as client:
+        client.connect()
+        text.warn(client.warnings)
+        done = fetch(client, source, name=args.name, device=args.device)
+    print(f"{done['name']} is there already." if done.get("existing") else f"Pulled {done['name']}.")
+    return 0
+
+
+def fetch(client: Client, source: str, *, name: str | None = None, device: str | None = None) -> dict[str, Any]:
+    """Pull with progress on stderr. Returns the last event, whose `name` is the model's."""
+    progress = Progress()
+    last: dict[str, Any] = {}
+    events = client.pull(source, name=name, device=device)
+    try:
+        for last in events:
+            progress.show(last)
+    finally:
+        progress.close()
+        events.close()
+    return {"name": source, **last}
+
+
+class Progress:
+    """A pull's events on stderr: one bar for each phase on a terminal, elsewhere a line for each tenth."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._bars = self._stream.isatty()
+        self._bar: tqdm[Any] | None = None
+        self._status: str | None = None
+        self._tenth = 0
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Show one event."""
+        status, total, done = event.get("status") or "", event.get("total"), event.get("completed") or 0
+        if status == "success":
+            return
+        if self._bars:
+            self._move_bar(status, total, done)
+        else:
+            self._say(status, total, done)
+
+    def close(self) -> None:
+        """Leave the last bar as it is."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _move_bar(self, status: str, total: int | None, done: int) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None or status != self._status:
+            self.close()
+            self._status = status
+            # Without a total there is nothing to fill a bar: what goes on, and for how long.
+            form = None if total else "{desc} {elapsed}"
+            self._bar = tqdm(
+                desc=text.harmless(status),
+                total=total,
+                unit="B",
+                unit_scale=True,
+                file=self._stream,
+                bar_format=form,
+                disable=False,
+            )
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+        self._bar.refresh()
+
+    def _say(self, status: str, total: int | None, done: int) -> None:
+        tenth = int(10 * done / total) if total else 0
+        if status == self._status and tenth <= self._tenth:
+            return
+        self._status, self._tenth = status, tenth
+        amount = f": {10 * tenth} % of {text.size(total)}" if total else ""
+        print(f"{text.harmless(status)}{amount}", file=self._stream, flush=True)
