@@ -2,8 +2,8 @@
 
 Knows: how to answer with what it was told. Does not know: OpenVINO.
 
-It answers with the last message's text, in tokens of four bytes. The model folder's `fake.json`, and a last message that
-begins with `/fake {...}`, change that:
+It answers with the last message's text, in tokens of four bytes. The model folder's `fake.json`, and a last message
+that begins with `/fake {...}`, change that:
 
     load_sec, load_error     how long loading takes; the reason for which it fails
     step_sec                 how long a step takes

@@ -19,7 +19,7 @@ from typing import Any
 
 from illama.config import Settings
 from illama.engine import launch, protocol
-from illama.errors import CancelledError, EngineDiedError, IllamaError
+from illama.errors import CancelledError, EngineDiedError, IllamaError, LoadError
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +119,7 @@ class Engine:
         self._reader: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[protocol.Facts] | None = None
         self._ending = False
+        self._starting = asyncio.Lock()
         self._rate: deque[tuple[float, int]] = deque()
         self.facts: protocol.Facts | None = None
 
@@ -139,24 +140,36 @@ class Engine:
 
     async def start(self, load: dict[str, Any]) -> protocol.Facts:
         """Start the process and load a model into it. Raises LoadError, or EngineDiedError if it died of it."""
-        self._ready = asyncio.get_running_loop().create_future()
-        log_path = self._settings.log_dir / "engine.log"
-        log_path.parent.mkdir(parents=True, exist_ok=True)
-        with _open_log(log_path) as stderr:
-            # A session of its own: Ctrl-C in the terminal of `illama serve` is the host's to handle.
-            self._process = await asyncio.create_subprocess_exec(
-                *launch.command(self._settings, "illama.engine.worker"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=stderr,
-                limit=protocol.MAX_LINE,
-                env=launch.environment(os.environ),
-                start_new_session=True,
-            )
-        self._reader = asyncio.create_task(self._read())
-        self._send({"op": "load", **load})
+        async with self._starting:
+            if self._ending:
+                raise CancelledError("The load was stopped before it began.")
+            self._ready = asyncio.get_running_loop().create_future()
+            self._process = await self._spawn()
+            self._reader = asyncio.create_task(self._read())
+            self._send({"op": "load", **load})
         self.facts = await self._ready
         return self.facts
+
+    async def _spawn(self) -> asyncio.subprocess.Process:
+        path = self._settings.log_dir / "engine.log"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _open_log(path) as stderr:
+                # A session of its own: Ctrl-C in the terminal of `illama serve` is the host's to handle.
+                return await asyncio.create_subprocess_exec(
+                    *launch.command(self._settings, "illama.engine.worker"),
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=stderr,
+                    limit=protocol.MAX_LINE,
+                    env=launch.environment(os.environ),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise LoadError(
+                f"The engine's process cannot be started: {error}.",
+                hint="See that ILLAMA_ENGINE_PYTHON names an interpreter and the log folder can be written.",
+            ) from error
 
     def submit(self, message: dict[str, Any]) -> Generation:
         """Give the engine a `generate` message (without op and id). Raises EngineDiedError if it is gone."""
@@ -174,7 +187,8 @@ class Engine:
     async def end(self, reason: IllamaError | None = None) -> None:
         """End the process and wait until it is gone. What still runs in it fails with `reason`."""
         self._ending = True
-        process = self._process
+        async with self._starting:  # a start under way must not outlive the end
+            process = self._process
         if process is None:
             return
         if process.stdin:

@@ -135,7 +135,8 @@ def _load(message: dict[str, Any]) -> Backend:
             return FakeBackend(message)
         from illama.engine.genai import load
 
-        return load(message)
+        backend: Backend = load(message)
+        return backend
     except IllamaError:
         raise
     except ImportError as error:

@@ -1,0 +1,252 @@
+"""What all of the host's HTTP handlers share: who may ask, how much they may send, and how errors look.
+
+Knows: keys, the Host header, origins, body limits, both dialects' error shapes. Does not know: models, engines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from tornado import httputil, iostream, web
+
+from illama.errors import (
+    AuthError,
+    BodyTooLargeError,
+    ForbiddenError,
+    IllamaError,
+    NotFoundError,
+    RequestError,
+)
+from illama.host import keys
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from illama.host.app import Host
+
+log = logging.getLogger(__name__)
+
+# A request's body: room for a long conversation with some images in it.
+MAX_BODY = 64 * 2**20
+# Seconds that a reader may take to make room for more, before it is taken for gone.
+WRITE_PATIENCE = 120.0
+
+
+@web.stream_request_body
+class Handler(web.RequestHandler):
+    """Checks host, key and size before the body is read, keeps the body, and answers errors in the path's dialect."""
+
+    open_to_all = False  # whether it answers without a key
+    host: Host
+
+    def initialize(self, host: Host) -> None:
+        """Tornado's constructor for what the application hands over."""
+        self.host = host
+        self.gone = asyncio.Event()
+        self.streaming = False
+        self._parts: list[bytes] = []
+        self._received = 0
+
+    def set_default_headers(self) -> None:
+        """Leave out what nobody needs to know."""
+        self.clear_header("Server")
+        self.set_header("Content-Type", "application/json; charset=utf-8")
+
+    async def prepare(self) -> None:
+        """Refuse before a byte of the body is read."""
+        self._check_host()
+        self._allow_origin()
+        if self.request.method == "OPTIONS":
+            return
+        if not self.open_to_all and self.host.key is not None:
+            self._check_key()
+        if int(self.request.headers.get("Content-Length") or 0) > MAX_BODY:
+            raise _too_large()
+        if self.request.method not in ("GET", "HEAD"):
+            self.host.touch()
+
+    def _check_host(self) -> None:
+        name = httputil.split_host_and_port(self.request.host)[0].strip("[]").lower().rstrip(".")
+        if _is_loopback(name):
+            return
+        if self.host.bound_to_loopback or (self.host.settings.allowed_hosts and not self._is_allowed(name)):
+            raise ForbiddenError(
+                "This Host header is not one that the model host answers to.",
+                hint="Use 127.0.0.1 or localhost, or list the name in ILLAMA_ALLOWED_HOSTS and bind to its address.",
+            )
+
+    def _is_allowed(self, name: str) -> bool:
+        return name in (allowed.lower() for allowed in self.host.settings.allowed_hosts)
+
+    def _check_key(self) -> None:
+        assert self.host.key is not None, "the host has a key"
+        if not keys.matches(self.request.headers.get("Authorization", ""), self.host.key):
+            self.set_header("WWW-Authenticate", "Bearer")
+            raise AuthError(
+                "The API key is missing or wrong.",
+                hint="Send it as `Authorization: Bearer KEY`.",
+            )
+
+    def _allow_origin(self) -> None:
+        origin = self.request.headers.get("Origin")
+        if origin and origin in self.host.settings.origins:
+            self.set_header("Access-Control-Allow-Origin", origin)
+            self.set_header("Access-Control-Allow-Headers", "Authorization, Content-Type")
+            self.set_header("Access-Control-Allow-Methods", "GET, POST, DELETE")
+            self.set_header("Vary", "Origin")
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """Keep the body, within bounds, whatever its Content-Length said."""
+        self._received += len(chunk)
+        if self._received > MAX_BODY:
+            self._parts.clear()
+            raise _too_large()
+        self._parts.append(chunk)
+        return None
+
+    def body(self) -> bytes:
+        """The whole body. Raises RequestError if there is none."""
+        body = b"".join(self._parts)
+        self._parts.clear()
+        if not body.strip():
+            raise RequestError("The body is empty.", hint="Send a JSON object as the body.")
+        return body
+
+    def on_connection_close(self) -> None:
+        """The client has gone."""
+        self.gone.set()
+
+    async def options(self, *_: str) -> None:
+        """A browser asks what it may send; the headers are there if its origin is allowed."""
+        self.set_status(204)
+        self.clear_header("Content-Type")
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer with the error in the dialect of the path."""
+        cause = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(cause, IllamaError):
+            error = cause
+        elif status_code == 405:
+            error = RequestError(
+                f"This path does not take {self.request.method}.", status=405, code="method_not_allowed"
+            )
+        elif status_code == 404:
+            error = NotFoundError("There is nothing at this path.")
+        elif isinstance(cause, web.HTTPError):
+            error = RequestError(f"{cause.reason or 'The request is malformed'}.", status=status_code)
+        else:
+            error = IllamaError("The model host has met a bug of its own.", hint="Its log, host.log, has the details.")
+        self.send(error.status if isinstance(cause, IllamaError) else status_code, self.shape(error))
+        if error.retry_after:
+            self.set_header("Retry-After", str(error.retry_after))
+
+    def shape(self, error: IllamaError) -> dict[str, Any]:
+        """The error's body in the dialect of the path."""
+        return error.to_ollama() if self.request.path.startswith("/api") else error.to_openai()
+
+    def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
+        """Errors of ours were expected, and are the client's to read; all others belong in the log."""
+        if not isinstance(value, IllamaError | iostream.StreamClosedError):
+            super().log_exception(typ, value, tb)
+
+    def send(self, status: int, body: object) -> None:
+        """Write a JSON answer."""
+        self.set_status(status)
+        self.write(msgspec.json.encode(body))
+
+    async def while_here(self, work: Awaitable[Any]) -> Any:
+        """Await something as long as the client is there; None, and `work` cancelled, when it has gone."""
+        task = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(self.gone.wait())
+        try:
+            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            gone.cancel()
+            if not task.done():
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, IllamaError):
+                    await task
+        return None if self.gone.is_set() and (task.cancelled() or not task.done()) else task.result()
+
+    def close_connection(self) -> None:
+        """Close at once, in the middle of an answer: the client sees that it is not whole."""
+        stream = getattr(self.request.connection, "stream", None)
+        if stream is not None:
+            stream.close()
+
+    async def push(self, data: bytes) -> bool:
+        """Write and flush; False once the client has gone, or reads so slowly that it might as well have."""
+        if self.gone.is_set():
+            return False
+        self.streaming = True  # the status is out: from now on an error is part of the stream
+        self.write(data)
+        try:
+            flushed = self.flush()
+            if not flushed.done():
+                await asyncio.wait({flushed}, timeout=WRITE_PATIENCE)
+            if flushed.done():
+                flushed.result()
+                return True
+        except iostream.StreamClosedError:
+            pass
+        self.gone.set()
+        self.close_connection()
+        return False
+
+
+class Nothing(Handler):
+    """Every path that is not there, with a key or without."""
+
+    async def prepare(self) -> None:
+        """Say so, to who has a key."""
+        await super().prepare()
+        if self.request.method != "OPTIONS":
+            raise NotFoundError(
+                f"There is nothing at {self.request.path}.",
+                hint="The endpoints are under /v1 (OpenAI's) and /api (Ollama's).",
+            )
+
+
+class Health(Handler):
+    """`GET /health`: it lives, and tells nothing else."""
+
+    open_to_all = True
+
+    async def get(self) -> None:
+        """Answer from memory."""
+        self.send(200, {"status": "ok"})
+
+
+class Root(Handler):
+    """`GET /` and `HEAD /`, by which Ollama's clients see whether a server is there."""
+
+    open_to_all = True
+
+    async def get(self) -> None:
+        """Answer in plain words."""
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+        self.write("illama is running")
+
+    async def head(self) -> None:
+        """The same without a body."""
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def _too_large() -> BodyTooLargeError:
+    return BodyTooLargeError(
+        f"The request's body is larger than {MAX_BODY // 2**20} MiB.", hint="Send less text or smaller images."
+    )

@@ -1,0 +1,262 @@
+"""Carries out what the scheduler decides: engines started and ended, requests let in, clocks kept.
+
+Knows: one slot for each device, its engine, who waits for it. Does not know: the rules (`scheduler`), HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from illama.config import Settings
+from illama.engine.process import Engine
+from illama.errors import CancelledError, IllamaError, LoadError
+from illama.host.devices import Devices
+from illama.host.scheduler import Effect, End, Fail, Grant, Load, Rules, Slot, State, Ticket
+from illama.registry import Entry, Registry
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Seat:
+    """A device: its slot, and the engine in it."""
+
+    device: str
+    slot: Slot
+    engine: Engine | None = None
+    entry: Entry | None = None
+    load_began: float = 0.0
+    load_ended: float = 0.0
+    timer: asyncio.TimerHandle | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass
+class Lease:
+    """The right to use a loaded model's engine, until `release`."""
+
+    engine: Engine
+    entry: Entry
+    device: str
+    queue_ms: float
+    load_ms: float
+    release: Callable[[], None]
+
+
+class Place:
+    """A request's place before it runs. `granted()` waits for the lease; `describe()` says what for."""
+
+    def __init__(self, dispatcher: Dispatcher, seat: Seat, ticket: Ticket) -> None:
+        self._dispatcher = dispatcher
+        self._seat = seat
+        self._ticket = ticket
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def granted(self) -> Lease:
+        """Wait for the lease. Raises what the request fails with; when cancelled, gives the place back."""
+        seat, ticket = self._seat, self._ticket
+        try:
+            await self.future
+        except asyncio.CancelledError:
+            self._dispatcher.leave(seat, ticket.id)
+            raise
+        now = time.monotonic()
+        # Of the time that was waited, what a load took is the load's.
+        load = max(0.0, min(seat.load_ended, now) - max(seat.load_began, ticket.since))
+        assert seat.engine is not None, "a grant follows a load"
+        assert seat.entry is not None, "a grant follows a load"
+        return Lease(
+            engine=seat.engine,
+            entry=seat.entry,
+            device=seat.device,
+            queue_ms=(now - ticket.since - load) * 1000,
+            load_ms=load * 1000,
+            release=lambda: self._dispatcher.leave(seat, ticket.id),
+        )
+
+    def describe(self) -> str:
+        """What the request waits for, for the one who waits."""
+        slot, model = self._seat.slot, self._ticket.model
+        if slot.state is State.LOADING and slot.model == model:
+            return f"loading {model} ({time.monotonic() - self._seat.load_began:.0f} s)"
+        ahead = sum(1 for ticket in slot.waiting.values() if ticket.id < self._ticket.id)
+        return f"queued ({ahead} before)" if ahead else "queued"
+
+
+class Dispatcher:
+    """All devices' slots. Must be used from the event loop's thread alone."""
+
+    def __init__(self, settings: Settings, registry: Registry, devices: Devices) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._devices = devices
+        self._seats: dict[str, Seat] = {}
+        self._places: dict[int, Place] = {}
+        self._ids = itertools.count(1)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def enter(self, entry: Entry, keep_alive: float | None = None) -> Place:
+        """Queue up for a model. Raises ConfigError if its device is not there."""
+        seat = self._seat(await self._devices.resolve(entry.device))
+        ticket = Ticket(next(self._ids), entry.name, time.monotonic(), keep_alive)
+        place = self._places[ticket.id] = Place(self, seat, ticket)
+        place.future.add_done_callback(lambda _: self._places.pop(ticket.id, None))
+        self._apply(seat, seat.slot.request(ticket))
+        return place
+
+    def leave(self, seat: Seat, id: int) -> None:
+        """A request is over, whether it waits or runs."""
+        now = time.monotonic()
+        self._apply(seat, seat.slot.cancel(id, now))
+        self._apply(seat, seat.slot.release(id, now))
+
+    async def unload(self, name: str, *, force: bool = False) -> bool:
+        """Unload a model and wait until it is gone; False if it was not loaded."""
+        seat = next((s for s in self._seats.values() if s.slot.model == name), None)
+        if seat is None:
+            return False
+        self._apply(seat, seat.slot.unload(name, time.monotonic(), force=force))
+        engine = seat.engine
+        while seat.slot.model == name and seat.engine is engine:
+            seat.changed.clear()
+            await seat.changed.wait()
+        return True
+
+    async def close(self, patience: float) -> None:
+        """Refuse who waits, let what runs finish for `patience` seconds, end all engines."""
+        self._closed = True
+        for seat in self._seats.values():
+            self._apply(seat, seat.slot.close(time.monotonic()))
+        try:
+            await asyncio.wait_for(self._emptied(), patience)
+        except asyncio.TimeoutError:
+            for seat in self._seats.values():
+                if seat.slot.model:
+                    self._apply(seat, seat.slot.unload(seat.slot.model, time.monotonic(), force=True))
+            await self._emptied()
+
+    async def _emptied(self) -> None:
+        for seat in self._seats.values():
+            while seat.slot.state is not State.EMPTY:
+                seat.changed.clear()
+                await seat.changed.wait()
+
+    def loaded(self) -> list[dict[str, Any]]:
+        """What each slot holds, in the fields of `ps`."""
+        now = time.monotonic()
+        return [self._describe(seat, now) for seat in self._seats.values() if seat.slot.model]
+
+    def _describe(self, seat: Seat, now: float) -> dict[str, Any]:
+        slot, engine = seat.slot, seat.engine
+        expires = slot.expires_at()
+        facts = engine.facts if engine and engine.facts else None
+        return {
+            "name": slot.model,
+            "entry": seat.entry,
+            "device": seat.device,
+            "state": slot.state.value,
+            "running": len(slot.running),
+            "queued": len(slot.waiting),
+            "pid": engine.pid if engine else None,
+            "pipeline": facts["pipeline"] if facts else None,
+            "context_length": facts["context_length"] if facts else None,
+            "tokens_per_second": round(engine.tokens_per_second, 1) if engine else 0.0,
+            "until_seconds": None if expires is None else round(max(expires - now, 0.0), 1),
+        }
+
+    @property
+    def busy(self) -> bool:
+        """Whether any request waits or runs, or an engine is loaded."""
+        return any(seat.slot.model or seat.slot.waiting for seat in self._seats.values())
+
+    def _seat(self, device: str) -> Seat:
+        if device not in self._seats:
+            s = self._settings
+            rules = Rules(s.idle_ttl_sec, s.max_wait_sec, s.min_residency_sec, s.max_queue)
+            self._seats[device] = Seat(device, Slot(rules, closed=self._closed))
+        return self._seats[device]
+
+    def _apply(self, seat: Seat, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Load):
+                self._spawn(self._load(seat, effect.model))
+            elif isinstance(effect, End):
+                self._spawn(self._end(seat, effect.reason))
+            else:
+                place = self._places.get(effect.id)
+                if place is None or place.future.done():
+                    # Its client left in this very moment, or it runs: the engine's end fails it.
+                    if isinstance(effect, Grant):
+                        self._apply(seat, seat.slot.release(effect.id, time.monotonic()))
+                elif isinstance(effect, Fail):
+                    place.future.set_exception(effect.error)
+                else:
+                    place.future.set_result(None)
+        seat.changed.set()
+        self._set_timer(seat)
+
+    def _set_timer(self, seat: Seat) -> None:
+        if seat.timer:
+            seat.timer.cancel()
+            seat.timer = None
+        due = seat.slot.deadline()
+        if due is not None:
+            delay = max(due - time.monotonic(), 0.0)
+            seat.timer = asyncio.get_running_loop().call_later(delay, self._tick, seat)
+
+    def _tick(self, seat: Seat) -> None:
+        self._apply(seat, seat.slot.tick(time.monotonic()))
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)  # the loop itself holds tasks only weakly
+        task.add_done_callback(self._tasks.discard)
+
+    async def _load(self, seat: Seat, model: str) -> None:
+        seat.load_began = seat.load_ended = time.monotonic()
+        seat.load_ended = float("inf")
+        engine = Engine(self._settings, lambda error: self._apply(seat, seat.slot.died(error, time.monotonic())))
+        seat.engine = engine
+        try:
+            entry = seat.entry = self._registry.get(model)
+            folder = self._registry.check(entry)
+            facts = await engine.start(
+                {
+                    "engine": self._settings.engine,
+                    "folder": str(folder),
+                    "device": seat.device,
+                    "context_length": entry.context_length,
+                    "pipeline": entry.options.get("pipeline"),
+                    "kv_bytes": await self._devices.kv_budget(seat.device, entry.size),
+                    "cache_dir": str(self._settings.cache_dir / "compiled"),
+                }
+            )
+        except Exception as problem:  # noqa: BLE001 - whatever it was, those who wait must hear of it
+            error = (
+                problem if isinstance(problem, IllamaError) else LoadError(f"{model} could not be loaded: {problem!r}")
+            )
+            seat.load_ended = time.monotonic()
+            if not isinstance(problem, CancelledError):
+                log.warning("loading %s on %s failed: %s", model, seat.device, error.message)
+            self._apply(seat, seat.slot.load_failed(error, time.monotonic()))
+        else:
+            seat.load_ended = time.monotonic()
+            seconds = seat.load_ended - seat.load_began
+            log.info("loaded %s on %s in %.1f s (pid %s)", model, seat.device, seconds, engine.pid)
+            self._apply(seat, seat.slot.loaded(facts["slots"], time.monotonic()))
+
+    async def _end(self, seat: Seat, reason: IllamaError | None) -> None:
+        engine, model = seat.engine, seat.slot.model
+        if engine:
+            await engine.end(reason)
+        if seat.engine is engine:
+            seat.engine = seat.entry = None
+        log.info("unloaded %s from %s", model, seat.device)
+        self._apply(seat, seat.slot.ended(time.monotonic()))

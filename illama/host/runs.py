@@ -1,0 +1,108 @@
+"""One request from its place in the queue to its last token, whichever dialect asked for it.
+
+Knows: leases, generations, usage and timings. Does not know: HTTP, either dialect's field names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from illama.engine.process import Batch, Generation
+from illama.errors import ContextLengthError, IllamaError
+from illama.host.dispatcher import Dispatcher, Lease, Place
+from illama.registry import Entry
+
+
+class Run:
+    """Opens a generation and follows it. `message` is the engine's `generate` message without op and id."""
+
+    def __init__(self, dispatcher: Dispatcher, entry: Entry, message: dict[str, Any], keep_alive: float | None) -> None:
+        self.entry = entry
+        self._dispatcher = dispatcher
+        self._message = message
+        self._keep_alive = keep_alive
+        self._place: Place | None = None
+        self._lease: Lease | None = None
+        self._generation: Generation | None = None
+
+    async def open(self) -> None:
+        """Wait until the engine has accepted the request. Raises what it is refused with.
+
+        When the caller is cancelled, the place in the queue, or the request in the engine, is given back.
+        """
+        self._place = await self._dispatcher.enter(self.entry, self._keep_alive)
+        lease = self._lease = await self._place.granted()
+        try:
+            self._check_length(lease)
+            generation = self._generation = lease.engine.submit(self._message)
+        except IllamaError:
+            lease.release()
+            raise
+        # The lease ends when the engine is done, not when the reader has read.
+        generation.when_ended(lease.release)
+        try:
+            await asyncio.shield(generation.accepted)
+        except asyncio.CancelledError:
+            generation.cancel()
+            raise
+
+    def describe(self) -> str:
+        """What is being waited for."""
+        if self._generation:
+            return "reading the prompt"
+        return self._place.describe() if self._place else "queued"
+
+    async def next(self) -> Batch | None:
+        """The next text there is, or None at the end. Raises what the generation failed with."""
+        assert self._generation is not None, "open() comes first"
+        return await self._generation.next()
+
+    def cancel(self) -> None:
+        """The client has gone."""
+        if self._generation:
+            self._generation.cancel()
+
+    def _check_length(self, lease: Lease) -> None:
+        facts = lease.engine.facts
+        assert facts is not None, "a lease is of a loaded engine"
+        characters = sum(len(message["content"]) for message in self._message["messages"])
+        if characters > facts["max_prompt_chars"]:
+            limit = facts["context_length"]
+            at_least = characters * limit // facts["max_prompt_chars"]
+            raise ContextLengthError.of(limit, at_least, at_least=True)
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The engine's summary, after the end."""
+        assert self._generation is not None, "open() comes first"
+        assert self._generation.summary is not None, "the end has been seen"
+        return self._generation.summary
+
+    def timings(self) -> dict[str, Any]:
+        """Counts, milliseconds and rates of this request, after the end.
+
+        `ttft_ms` is the time from the request's arrival at the host to its first token: queue, load and prompt.
+        """
+        assert self._lease is not None, "open() comes first"
+        done, lease = self.summary, self._lease
+        computed = done["prompt_tokens"] - done["cached_tokens"]
+        # The first token comes with the prompt; the rate is that of those after it.
+        later = max(done["completion_tokens"] - 1, 0)
+        return {
+            "prompt_n": done["prompt_tokens"],
+            "cached_n": done["cached_tokens"],
+            "predicted_n": done["completion_tokens"],
+            "prompt_ms": done["prompt_ms"],
+            "predicted_ms": done["predicted_ms"],
+            "prompt_per_second": _rate(computed, done["prompt_ms"]),
+            "predicted_per_second": _rate(later, done["predicted_ms"]),
+            "queue_ms": round(lease.queue_ms, 3),
+            "load_ms": round(lease.load_ms, 3),
+            "ttft_ms": round(lease.queue_ms + lease.load_ms + done["prompt_ms"], 3),
+            "device": lease.device,
+        }
+
+
+def _rate(tokens: int, milliseconds: float) -> float:
+    return round(tokens / milliseconds * 1000, 3) if milliseconds > 0 else 0.0
