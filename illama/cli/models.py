@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,8 +59,8 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
 
 def ps(args: argparse.Namespace, settings: Settings) -> int:
     """`illama ps`."""
-    client = _running_host(settings)
-    models = client.ps() if client else []
+    with _running_host(settings) as client:
+        models = client.ps() if client else []
     if args.json:
         return _json(models)
     if not client:
@@ -139,28 +141,25 @@ def stop(args: argparse.Namespace, settings: Settings) -> int:
         ended = discovery.stop(settings, force=args.force)
         print(f"Ended {ended}." if ended else "No model host is running.")
         return 0
-    client = _running_host(settings)
-    if not client:
-        print(NOTHING)
-        return 0
-    with client:
-        client.unload(args.model, force=args.force)
-    print(f"Unloaded {args.model}.")
+    with _running_host(settings) as client:
+        if client:
+            client.unload(args.model, force=args.force)
+    print(f"Unloaded {args.model}." if client else NOTHING)
     return 0
 
 
 def rm(args: argparse.Namespace, settings: Settings) -> int:
     """`illama rm MODEL…`: those that can be removed are, also if others cannot."""
-    client = _running_host(settings)
     failed = False
-    for model in args.models:
-        try:
-            freed = client.delete(model, force=args.force) if client else _registry(settings).remove(model)[1]
-        except IllamaError as error:
-            failed = True
-            text.fail(error)
-        else:
-            print(f"Removed {model}: {text.size(freed)} are free again.")
+    with _running_host(settings) as client:
+        for model in args.models:
+            try:
+                freed = client.delete(model, force=args.force) if client else _registry(settings).remove(model)[1]
+            except IllamaError as error:
+                failed = True
+                text.fail(error)
+            else:
+                print(f"Removed {model}: {text.size(freed)} are free again.")
     return 1 if failed else 0
 
 
@@ -173,14 +172,20 @@ def _registry(settings: Settings) -> Registry:
     return Registry(Path(theirs) if isinstance(theirs, str) else settings.registry_dir)
 
 
-def _running_host(settings: Settings) -> Client | None:
+@contextmanager
+def _running_host(settings: Settings) -> Iterator[Client | None]:
     """A client of the host that runs, or None."""
     if not settings.base_url and state.read(settings.run_dir) is None:
-        return None
+        yield None
+        return
     from illama.client import Client
     from illama.discovery import find
 
-    return Client(start=False, settings=settings) if find(settings) else None
+    if find(settings) is None:
+        yield None
+        return
+    with Client(start=False, settings=settings) as client:
+        yield client
 
 
 def _json(value: object) -> int:
