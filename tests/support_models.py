@@ -1,0 +1,109 @@
+"""Models for tests: made-up ones that take no time, and the real small one, fetched once for a whole run."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+REQUIRED = [f"openvino_{part}.{kind}" for part in ("model", "tokenizer", "detokenizer") for kind in ("xml", "bin")]
+_XML = '<net name="tiny"><layers><data element_type="f32" shape="" offset="0" size="{size}" /></layers></net>\n'
+
+
+def tiny_ir(folder: Path, *, weights: bytes = b"w" * 64, **config: object) -> Path:
+    """A folder that looks like OpenVINO IR to a pull; no engine can load it. `config` goes to config.json."""
+    folder.mkdir(parents=True)
+    for name in REQUIRED:
+        content = weights if name == "openvino_model.bin" else b"t" * 32
+        size = len(weights) if "model" in name else 32
+        (folder / name).write_bytes(content if name.endswith(".bin") else _XML.format(size=size).encode())
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": 2048, **config}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": "{{ messages }}"}))
+    return folder
+
+
+def tiny_gguf(
+    path: Path,
+    *,
+    architecture: str = "llama",
+    kind: int = 3,
+    block: int = 20,
+    header: dict[str, object] | None = None,
+    cut: int = 0,
+) -> Path:
+    """A GGUF file with one tensor of 64 weights of a kind (3 is Q4_1), its last `cut` bytes missing."""
+    pairs = {
+        "general.architecture": architecture,
+        "general.license": "apache-2.0",
+        f"{architecture}.context_length": 4096,
+        "tokenizer.ggml.tokens": ["a", "b"],
+        "tokenizer.chat_template": "{{ messages }}",
+        **(header or {}),
+    }
+    data = b"GGUF" + struct.pack("<IQQ", 3, 1, len(pairs))
+    for key, value in pairs.items():
+        data += _text(key) + _value(value)
+    data += _text("blk.0.attn_q.weight") + struct.pack("<IQQIQ", 2, 32, 2, kind, 0)
+    data += b"\0" * (-len(data) % 32) + b"\1" * (2 * block)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data[: len(data) - cut])
+    return path
+
+
+def _text(value: str) -> bytes:
+    return struct.pack("<Q", len(value.encode())) + value.encode()
+
+
+def _value(value: object) -> bytes:
+    if isinstance(value, str):
+        return struct.pack("<I", 8) + _text(value)
+    if isinstance(value, list):
+        return struct.pack("<IIQ", 9, 8, len(value)) + b"".join(_text(each) for each in value)
+    return struct.pack("<II", 4, value)
+
+
+@functools.cache
+def real_model_cache() -> Path:
+    """An ILLAMA_HOME in which the real small model (SmolLM2-135M-Instruct) is installed, the same for a whole run.
+
+    ILLAMA_TEST_CACHE keeps it between runs. Don't change what is in it: copy what a test changes.
+    """
+    kept = os.environ.get("ILLAMA_TEST_CACHE")
+    if kept:
+        home = Path(kept).absolute()
+        home.mkdir(parents=True, exist_ok=True)
+    else:
+        scratch = tempfile.TemporaryDirectory(prefix="illama-test-")
+        _kept_until_exit.append(scratch)
+        home = Path(scratch.name)
+    lines = run_pull({"source": "smollm2"}, home)
+    assert lines[-1].get("status") == "success", lines[-1]
+    return home
+
+
+_kept_until_exit: list[tempfile.TemporaryDirectory[str]] = []
+
+
+def pull_environment(home: Path, **more: str) -> dict[str, str]:
+    """The environment of a pull into `home`, and of nothing else."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ILLAMA_")}
+    root = str(Path(__file__).parent.parent)
+    return {**environment, "PYTHONPATH": root, "ILLAMA_HOME": str(home), **more}
+
+
+def run_pull(request: dict[str, object], home: Path, **more: str) -> list[dict[str, object]]:
+    """All the lines of `python -m illama.pull` for one request."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "illama.pull"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=pull_environment(home, **more),
+    ) as process:
+        process.stdin.write(json.dumps(request).encode() + b"\n")
+        process.stdin.flush()
+        return [json.loads(line) for line in process.stdout]
