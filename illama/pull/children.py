@@ -63,5 +63,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             except psutil.Error:
                 continue
         process.wait()
+        psutil.wait_procs(family, timeout=1)
     if process.stdin:
         process.stdin.close()

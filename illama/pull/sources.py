@@ -45,7 +45,12 @@ Source = CatalogueItem | IrFolder | GgufFile | Installed
 
 def localize(source: str) -> str:
     """Make a path absolute, so that it means the same in another process's folder. Other sources stay as they are."""
-    return str(Path(source).expanduser().absolute()) if find(source) is None and _is_path(source) else source
+    if find(source) is not None or not _is_path(source):
+        return source
+    try:
+        return str(Path(source).expanduser().absolute())
+    except RuntimeError:  # there is no such user
+        return str(Path(source).absolute())
 
 
 def resolve(source: str, registry: Registry) -> Source:
@@ -73,16 +78,24 @@ def _is_path(source: str) -> bool:
         or (os.sep in source and os.sep != "/")
         or source.lower().endswith(".gguf")
         or Path(source).is_absolute()
-        or Path(source).exists()
+        or _exists(Path(source))
     )
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # far too long for a path, for instance
+        return False
+
+
 def _local(path: Path) -> Source:
-    if path.is_dir():
+    exists = _exists(path)
+    if exists and path.is_dir():
         return IrFolder(path)
-    if path.is_file() and path.suffix.lower() == ".gguf":
+    if exists and path.is_file() and path.suffix.lower() == ".gguf":
         return GgufFile(path)
-    if path.exists():
+    if exists:
         raise PullError(
             f"{path} is neither a folder nor a .gguf file.",
             hint="Give a folder with openvino_model.xml in it, or a .gguf file.",

