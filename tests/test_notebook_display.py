@@ -142,7 +142,7 @@ def reply(**timings: object) -> Reply:
 
 def test_the_summary_names_tokens_speed_first_token_model_and_device():
     line = summary(reply(predicted_per_second=65.12, ttft_ms=180.4, load_ms=0, device="CPU"))
-    assert line == "42 tokens · 65.1 tokens/s · first after 0.18 s · SmolLM2 on CPU"
+    assert line == "42 tokens · 65.1 tokens/s · first token after 0.18 s · SmolLM2 on CPU"
 
 
 def test_the_summary_says_what_loading_took():

@@ -118,7 +118,7 @@ def asked(host: Host) -> dict[str, Any]:
 
 def test_a_cell_shows_the_answer_with_its_numbers_and_returns_nothing(shell: Any):
     assert shell.run_cell_magic("illama", "", "Capital of France?") is None
-    assert shown(shell)[-1] == "Paris\n\n[2 tokens · 65.1 tokens/s · first after 0.18 s · SmolLM2 on CPU]"
+    assert shown(shell)[-1] == "Paris\n\n[2 tokens · 65.1 tokens/s · first token after 0.18 s · SmolLM2 on CPU]"
 
 
 def test_a_cell_shows_what_it_waits_for(shell: Any):

@@ -171,7 +171,7 @@ def summary(reply: Any) -> str:
     if timings.get("predicted_per_second"):
         parts.append(f"{timings['predicted_per_second']:.1f} tokens/s")
     if timings.get("ttft_ms") is not None:
-        parts.append(f"first after {seconds(timings['ttft_ms'])}")
+        parts.append(f"first token after {seconds(timings['ttft_ms'])}")
     if (timings.get("load_ms") or 0) >= 100:
         parts.append(f"loaded in {seconds(timings['load_ms'])}")
     device = f" on {timings['device']}" if timings.get("device") else ""

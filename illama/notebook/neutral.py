@@ -29,6 +29,8 @@ _FENCE = re.compile(
 )
 _LANGUAGE = re.compile(r"[A-Za-z0-9_+#.-]+")
 _TICKS = re.compile(r"`+")
+# ASCII punctuation but for `,`, `-`, `/`, and a dot within a number: without `:` and `.` no bare address is a link.
+_MEANINGFUL = re.compile(r"[!-+:-@\[-`{-~]|\.(?!\d)|(?<!\d)\.")
 _RISKY_IN_CODE = re.compile(r'[<>\]"\\$@]')
 _LINK = re.compile(
     r"\]\((?:(?P<target>(?:https?://|mailto:)[\w\-.~:/?#@!&*+,;=%]*)(?:[ \t]+\"[^\"\n]*\"|[ \t]+'[^'\n]*')?[ \t]*\))?"
@@ -49,8 +51,8 @@ def as_html(text: str) -> str:
 
 
 def entities(text: str) -> str:
-    """The text for use inside Markdown: everything but letters, digits and spaces is an entity."""
-    return re.sub(r"[^\w \n]|_", lambda match: f"&#{ord(match[0])};", plain(text))
+    """The text for use inside a line of Markdown: what could mean something there is an entity."""
+    return _MEANINGFUL.sub(lambda match: f"&#{ord(match[0])};", plain(text))
 
 
 def markdown(text: str) -> str:
