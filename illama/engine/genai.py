@@ -201,10 +201,11 @@ class PagedBackend:
     def _warm_up(self) -> None:
         # The first request of a pipeline pays for what is compiled late, and ignores its seed: it must be nobody's.
         config = genai.GenerationConfig(max_new_tokens=2, do_sample=True, ignore_eos=True)
-        tensor = openvino.Tensor([[0, 1, 2, 3]])
-        self._pipe.add_request(0, tensor, config)
+        prompt = self._prompts.tokenizer.encode("The quick brown fox jumps over", add_special_tokens=False).input_ids
+        handle = self._pipe.add_request(0, prompt, config)
         while self._pipe.has_non_finished_requests():
             self._pipe.step()
+        del handle  # not before: a request whose handle is gone is dropped
 
     @property
     def busy(self) -> bool:
