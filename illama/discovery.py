@@ -148,6 +148,9 @@ def host_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str
 
 
 def _start(settings: Settings) -> Endpoint:
+    serving = _room_for_a_host(settings)
+    if serving:
+        return serving
     if settings.engine != "fake" and not settings.engine_python and not importlib.util.find_spec("openvino_genai"):
         raise HostError(
             f"This environment ({sys.prefix}) has no OpenVINO GenAI, so a host started from here could load no model.",
@@ -171,6 +174,32 @@ def _start(settings: Settings) -> Endpoint:
     raise HostError(
         f"The model host did not answer within {START_WAIT:g} s. {_tail(log, written)}", hint=f"Its log is {log}."
     )
+
+
+def _room_for_a_host(settings: Settings) -> Endpoint | None:
+    """Wait until a host that is on its way out, and no longer to be found, has let go of its lock.
+
+    Returns the host that is there instead, if one was on its way in. Raises HostError if neither comes to its end.
+    """
+    from filelock import FileLock, Timeout
+
+    limit = settings.drain_sec + ANSWER_WAIT
+    deadline = time.monotonic() + limit
+    while True:
+        try:
+            with FileLock(settings.run_dir / "host.lock", timeout=0, mode=0o600):
+                return None
+        except Timeout:
+            pass
+        found = find(settings)
+        if found:
+            return found
+        if time.monotonic() > deadline:
+            raise HostError(
+                f"Another model host of this user has been starting or ending for {limit:g} s.",
+                hint=f"See {settings.log_dir / LOG_NAME}, then try again.",
+            )
+        time.sleep(POLL)
 
 
 def _launch(settings: Settings, log: Path) -> int:

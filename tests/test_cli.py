@@ -113,7 +113,7 @@ def test_ctrl_c_is_exit_code_130(monkeypatch):
 
 
 def test_a_reader_that_leaves_is_no_traceback(home):
-    code = "import sys; from illama.cli import main; sys.stdin.read(1); sys.exit(main(['env']))"
+    code = "import os, sys; from illama.cli import main; os.read(0, 1); sys.exit(main(['env']))"
     run = subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

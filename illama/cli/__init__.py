@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.verb:
         parser.print_help()
         return USAGE
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a terminal that lacks a letter shows a question mark, not a traceback
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a letter that cannot be read or shown is a question mark, not a traceback
             stream.reconfigure(errors="replace")
     module, _, function = args.handler.partition(":")
     try:

@@ -32,8 +32,8 @@ def quickstart(args: argparse.Namespace, settings: Settings) -> int:
             raise EngineError("The model gave no answer.", hint=f"See the log in {settings.log_dir}, then try again.")
         print(
             f"\nThat came from {reply.model or model} on {reply.timings.get('device', 'this machine')}. Next:\n"
-            f"  illama run {model}           a conversation\n"
-            f"  %load_ext illama             in a notebook; then %%illama in front of a question\n"
-            f"  {client.base_url}/v1   for OpenAI clients; the key is in {settings.key_file}"
+            f"- In a terminal, `illama run {MODEL}` is a conversation.\n"
+            f"- In a notebook, `%load_ext illama`, then `%%illama` in front of a question.\n"
+            f"- OpenAI clients take {client.base_url}/v1 and the key in {settings.key_file}."
         )
     return 0

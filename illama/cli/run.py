@@ -26,7 +26,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     from illama.client import Client
 
     question, options = _question(args.prompt), _options(args)
-    if question is None and not sys.stdin.isatty():
+    if question is None and not _typing():
         print("illama run: give a PROMPT, or pipe one in", file=sys.stderr)
         return 2
     with Client(settings=settings) as client:
@@ -98,8 +98,13 @@ def timings(reply: Reply) -> str:
 
 def _question(words: list[str]) -> str | None:
     """The prompt, then a blank line, then what is piped in; None if there is neither."""
-    piped = "" if sys.stdin.isatty() else sys.stdin.read().strip("\n")
+    piped = sys.stdin.read().strip("\n") if sys.stdin and not _typing() else ""
     return "\n\n".join(part for part in (" ".join(words), piped) if part.strip()) or None
+
+
+def _typing() -> bool:
+    """Whether somebody sits at the keyboard. A process may also have no stdin at all."""
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
