@@ -234,7 +234,7 @@ def _tail(log: Path, start: int, lines: int = 5) -> str:
 def _health(url: str) -> int | None:
     """The status of `GET /health`; 0 if nothing listens there, None if no answer came in time."""
     try:
-        with httpx.Client(**transport.options(url)) as http:
+        with httpx.Client(**transport.options(url, named=False)) as http:
             return http.get(url + "/health", timeout=HEALTH_WAIT).status_code
     except httpx.ConnectError:
         return 0
@@ -282,7 +282,7 @@ def _retire(endpoint: Endpoint, settings: Settings) -> None:
     if state.protocol > PROTOCOL:
         raise _other_protocol(endpoint)
     try:
-        with httpx.Client(**transport.options(state.url)) as http:
+        with httpx.Client(**transport.options(state.url, named=False)) as http:
             key = {"Authorization": f"Bearer {state.key}"}
             answer = http.get(state.url + "/api/ps", headers=key, timeout=ANSWER_WAIT)
             models = answer.raise_for_status().json()["models"]

@@ -16,21 +16,29 @@ import sys
 
 def launch(log: str, folder: str, command: list[str]) -> int:
     """Start `command` detached, in `folder`, its output appended to the file `log`. Returns its pid."""
-    flags = 0
+    attempts = [0]
     if sys.platform == "win32":
-        flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_BREAKAWAY_FROM_JOB
+        detached = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
+        # Some jobs forbid to break away from them: then being detached has to do.
+        attempts = [detached | subprocess.CREATE_BREAKAWAY_FROM_JOB, detached]
     # Created 0600: a log may quote a path or a name that is nobody else's business.
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        return subprocess.Popen(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=os.name == "posix",
-            creationflags=flags,
-        ).pid
+        while True:
+            flags = attempts.pop(0)
+            try:
+                return subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=os.name == "posix",
+                    creationflags=flags,
+                ).pid
+            except PermissionError:
+                if not attempts:
+                    raise
     finally:
         os.close(output)
 

@@ -29,12 +29,13 @@ def is_loopback(url: str) -> bool:
         return name == "localhost" or name.endswith(".localhost")
 
 
-def options(url: str) -> dict[str, Any]:
-    """Arguments for `httpx.Client` or `httpx.AsyncClient` that suit the URL.
+def options(url: str, *, named: bool) -> dict[str, Any]:
+    """Arguments for `httpx.Client` or `httpx.AsyncClient` that suit the URL; `named` says that the user gave it.
 
-    The environment's proxies are never asked for loopback: they would not reach it, and would see the key.
+    The environment's proxies are never asked for what was found on this machine, nor for loopback: they would not
+    reach it, and would see the key.
     """
-    chosen: dict[str, Any] = {"trust_env": not is_loopback(url), "timeout": ANSWER_TIMEOUT}
+    chosen: dict[str, Any] = {"trust_env": named and not is_loopback(url), "timeout": ANSWER_TIMEOUT}
     if url.startswith("http://"):
         # Reading the certificate authorities costs 20 ms. This context trusts none: a redirect to https fails.
         chosen["verify"] = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

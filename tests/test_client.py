@@ -314,7 +314,7 @@ def test_a_base_url_may_end_in_v1(tmp_path):
     assert (named.base_url, named.api_key) == (URL, "theirs")
 
 
-def test_proxies_of_the_environment_are_not_asked_for_loopback():
+def test_proxies_of_the_environment_are_asked_for_a_named_host_elsewhere_alone():
     assert [is_loopback(f"http://{n}:1") for n in ("127.0.0.1", "[::1]", "localhost", "10.0.0.1", "a.example")] == [
         True,
         True,
@@ -322,9 +322,10 @@ def test_proxies_of_the_environment_are_not_asked_for_loopback():
         False,
         False,
     ]
-    assert options(URL)["trust_env"] is False
-    assert options("https://gpu.example")["trust_env"] is True
-    assert "verify" not in options("https://gpu.example")
+    assert options(URL, named=True)["trust_env"] is False
+    assert options("http://10.0.0.1:1", named=False)["trust_env"] is False
+    assert options("https://gpu.example", named=True)["trust_env"] is True
+    assert "verify" not in options("https://gpu.example", named=True)
 
 
 def test_the_module_function_uses_one_default_client(tmp_path, monkeypatch):

@@ -121,13 +121,26 @@ def test_without_start_there_is_an_error_instead_of_a_host(settings):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"boot_id": "another"}, {"hostname": "another"}, {"create_time": 1.0}, {"pid": 2**22 + 1}, {"pid": -1}],
+    [
+        {"boot_id": "another"},
+        {"hostname": "another"},
+        {"start_ticks": 1},
+        {"create_time": 1.0, "start_ticks": 0},
+        {"pid": 2**22 + 1},
+        {"pid": -1},
+    ],
     ids=str,
 )
 def test_the_state_of_another_boot_machine_or_process_is_ignored(settings, changes):
     pretend(settings, **changes)
     assert discovery.find(settings) is None
     assert discovery.connect(settings).state.pid != os.getpid()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="Linux's ticks")
+def test_a_clock_that_was_set_makes_no_host_a_stranger(settings):
+    mine = pretend(settings, create_time=psutil.Process().create_time() - 3600)
+    assert state.read(settings.run_dir) == mine
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"pid": "x"}', "\x00\xff"])

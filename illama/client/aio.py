@@ -219,7 +219,12 @@ class AsyncClient(ClientBase):
         current = self._http
         if current is None or current[0] is not endpoint:
             await self.close()
-            self._http = current = endpoint, httpx.AsyncClient(**setup.options(endpoint.url), transport=self._transport)
+            self._http = current = (
+                endpoint,
+                httpx.AsyncClient(
+                    **setup.options(endpoint.url, named=endpoint.state is None), transport=self._transport
+                ),
+            )
         return current
 
 

@@ -5,6 +5,7 @@ Knows: how to send and read with httpx, blocking. Does not know: what is sent (`
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -237,7 +238,12 @@ class Client(ClientBase):
             if self._http is None or self._http[0] is not endpoint:
                 if self._http:
                     self._http[1].close()
-                self._http = endpoint, httpx.Client(**setup.options(endpoint.url), transport=self._transport)
+                self._http = (
+                    endpoint,
+                    httpx.Client(
+                        **setup.options(endpoint.url, named=endpoint.state is None), transport=self._transport
+                    ),
+                )
             return self._http
 
 
@@ -324,5 +330,7 @@ def chat(prompt_or_messages: Prompt, **options: Any) -> Reply:
     """Ask the default client, which lives as long as this process. Arguments and errors are those of `Client.chat`."""
     global _default
     with _default_lock:
-        _default = _default or Client()
+        if _default is None:
+            _default = Client()
+            atexit.register(_default.close)
     return _default.chat(prompt_or_messages, **options)

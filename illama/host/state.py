@@ -29,7 +29,8 @@ class HostState:
     """What a running host writes down about itself.
 
     `host` is the bound address, `url` how to reach it from this machine; `create_time` is psutil's, in seconds since
-    the epoch; `settings` are the host's public settings by variable name. The key does not show in the repr.
+    the epoch, and `start_ticks` Linux's own, since the boot; `settings` are the host's public settings by variable
+    name. The key does not show in the repr.
     """
 
     protocol: int
@@ -44,6 +45,7 @@ class HostState:
     port: int = 0
     settings: dict[str, Any] = field(default_factory=dict)
     on_demand: bool = False
+    start_ticks: int = 0
 
     @classmethod
     def of_this_process(
@@ -64,26 +66,38 @@ class HostState:
             port=port,
             settings=settings,
             on_demand=on_demand,
+            start_ticks=start_ticks(me.pid),
         )
 
     def process(self) -> psutil.Process | None:
         """The host's process, or None if it has ended: the pid alone may long be somebody else's."""
-        return running(self.pid, self.create_time)
+        return running(self.pid, self.create_time, self.start_ticks)
 
     def __str__(self) -> str:
         return f"the host at {self.url} (pid {self.pid})"
 
 
-def running(pid: int, create_time: float | None = None) -> psutil.Process | None:
+def running(pid: int, create_time: float | None = None, ticks: int = 0) -> psutil.Process | None:
     """The process of that pid (and of that start, if given), or None if there is none or only its zombie."""
     try:
         process = psutil.Process(pid)
-        if create_time is not None and abs(process.create_time() - create_time) > 1:
-            return None
+        # The time of a start moves when the clock is set, as a laptop's or a virtual machine's is. Ticks don't.
+        if ticks:
+            same = start_ticks(pid) == ticks
+        else:
+            same = create_time is None or abs(process.create_time() - create_time) <= 1
         # Nobody reaps an orphan in a container without an init: it stays as a zombie for ever.
-        return None if process.status() == psutil.STATUS_ZOMBIE else process
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except (psutil.Error, ValueError, OverflowError):
         return None
+
+
+def start_ticks(pid: int) -> int:
+    """Linux's clock ticks from the boot to the start of a process; 0 on other systems, or if there is none."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        # The 22nd field. The 2nd is the name in brackets, and may itself hold spaces and brackets.
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    return 0
 
 
 def boot_id() -> str:
@@ -149,6 +163,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "version": str,
     "settings": dict,
     "on_demand": bool,
+    "start_ticks": int,
 }
 
 
