@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import doctest
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from illama.errors import InvalidNameError
-from illama.registry import names
+from illama.registry import names, store
 
 GOOD = ["Phi-4", "Qwen3-8B", "Phi-4:int8", "SmolLM2-135M-Instruct", "a", "a.b_c-d", "3b:q4_k_m", "con-cat"]
 BAD = [
@@ -98,3 +100,10 @@ def test_latest_and_the_case_of_letters_make_no_difference_between_names():
 def test_a_new_model_tries_its_bare_name_first_and_its_organisation_last():
     tried = [name for name, _ in names.candidates("Phi-4", "int8", "unsloth")]
     assert tried == ["Phi-4", "Phi-4:int8", "unsloth-Phi-4", "unsloth-Phi-4:int8"]
+
+
+@pytest.mark.parametrize("module", [names, store])
+def test_the_examples_in_the_docstrings_are_true(module):
+    failed, tried = doctest.testmod(module)
+    assert tried
+    assert not failed

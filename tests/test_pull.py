@@ -495,11 +495,28 @@ def test_a_termination_signal_cleans_up_too(home, tmp_path, fake_engine_python):
     assert leftovers(Registry(home / "registry")) == []
 
 
-def test_nothing_but_lines_of_json_reaches_stdout(home, tmp_path, fake_engine_python):
-    fake_engine_python(WRITES_IR)
-    request = {"source": str(tiny_gguf(tmp_path / "Tiny.gguf"))}
-    lines = run_pull(request, home, PYTHONPATH=os.environ["PYTHONPATH"], ILLAMA_ENGINE_PYTHON=sys.executable)
-    assert lines[-1]["status"] == "success"
+NOISY = """
+import os, sys
+from illama.pull import worker
+from illama.pull.job import Result
+
+def pull(source, **_):
+    print("a library prints")
+    os.write(1, b"a native library prints\\n")
+    return Result(source, existing=False)
+
+worker.pull = pull
+sys.exit(worker.main())
+"""
+
+
+def test_nothing_but_lines_of_json_reaches_stdout(home):
+    done = subprocess.run(
+        [sys.executable, "-c", NOISY], input=b'{"source": "x"}\n', capture_output=True, env=pull_environment(home)
+    )
+    assert json.loads(done.stdout) == {"status": "success", "name": "x", "existing": False}
+    assert b"a library prints" in done.stderr
+    assert b"a native library prints" in done.stderr
 
 
 def test_two_pulls_of_the_same_model_at_once_make_one_model(home, tmp_path, fake_engine_python):
