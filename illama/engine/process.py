@@ -72,20 +72,23 @@ class Generation:
         if not self.ended:
             self._engine.cancel(self.id)
 
-    async def next(self) -> Batch | None:
-        """Wait for text and return all there is; None when the answer is complete. Raises what it failed with."""
-        while True:
-            if self._batch.tokens or self._batch.text:
-                batch, self._batch = self._batch, Batch()
-                return batch
-            if self.error:
-                raise self.error
-            if self.summary:
-                if self.summary["finish_reason"] == "cancelled":
-                    raise CancelledError("The request was cancelled.")
-                return None
+    async def news(self) -> None:
+        """Wait until `next` has something to say."""
+        while not (self._batch.tokens or self._batch.text or self.ended):
             self._news.clear()
             await self._news.wait()
+
+    async def next(self) -> Batch | None:
+        """Wait for text and return all there is; None when the answer is complete. Raises what it failed with."""
+        await self.news()
+        if self._batch.tokens or self._batch.text:
+            batch, self._batch = self._batch, Batch()
+            return batch
+        if self.error:
+            raise self.error
+        if self.summary and self.summary["finish_reason"] == "cancelled":
+            raise CancelledError("The request was cancelled.")
+        return None
 
     def add(self, text: str, tokens: int, logprobs: list[list[Any]] | None) -> None:
         """Note what a step brought."""

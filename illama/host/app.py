@@ -33,6 +33,8 @@ LOOPBACK = "127.0.0.1"
 # Seconds that a connection may take for a request's headers, or idle between two requests.
 _IDLE_CONNECTION = 60.0
 _MAX_HEADERS = 64 * 2**10
+# Seconds that handlers get to write the end of their answers when the host ends.
+_LAST_WORDS = 2.0
 
 
 class Host:
@@ -47,12 +49,24 @@ class Host:
         self.dispatcher = Dispatcher(settings, self.registry, self.devices)
         self.jobs = Jobs(settings)
         self.bound_to_loopback = True
+        self._answering: set[base.Handler] = set()
+        self._quiet = asyncio.Event()
         self._stopping = asyncio.Event()
         self._touched = time.monotonic()
 
     def touch(self) -> None:
         """Somebody uses the host: its idle time begins anew."""
         self._touched = time.monotonic()
+
+    def begins(self, handler: base.Handler) -> None:
+        """A request has come."""
+        self._answering.add(handler)
+
+    def ends(self, handler: base.Handler) -> None:
+        """Its answer is out, or its client has gone."""
+        self._answering.discard(handler)
+        if not self._answering:
+            self._quiet.set()
 
     def stop(self) -> None:
         """Begin to end."""
@@ -89,8 +103,16 @@ class Host:
             server.stop()
             await self.jobs.close()
             await self.dispatcher.close(self.settings.drain_sec)
+            await self._answered()
             await server.close_all_connections()
             log.info("the model host has ended")
+
+    async def _answered(self) -> None:
+        """Let the handlers write how their requests ended."""
+        if self._answering:
+            self._quiet.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._quiet.wait(), _LAST_WORDS)
 
     def application(self) -> web.Application:
         """The table of handlers."""

@@ -25,7 +25,7 @@ from illama.errors import (
 from illama.host import keys
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from illama.host.app import Host
 
@@ -47,8 +47,10 @@ class Handler(web.RequestHandler):
     def initialize(self, host: Host) -> None:
         """Tornado's constructor for what the application hands over."""
         self.host = host
+        host.begins(self)
         self.gone = asyncio.Event()
         self.streaming = False
+        self._farewells: list[Callable[[], None]] = []
         self._parts: list[bytes] = []
         self._received = 0
 
@@ -120,6 +122,19 @@ class Handler(web.RequestHandler):
     def on_connection_close(self) -> None:
         """The client has gone."""
         self.gone.set()
+        self.host.ends(self)
+        for callback in self._farewells:
+            callback()
+
+    def when_gone(self, callback: Callable[[], None]) -> None:
+        """Call back when the client goes, or at once if it has gone."""
+        if self.gone.is_set():
+            callback()
+        self._farewells.append(callback)
+
+    def on_finish(self) -> None:
+        """The answer is out."""
+        self.host.ends(self)
 
     async def options(self, *_: str) -> None:
         """A browser asks what it may send; the headers are there if its origin is allowed."""

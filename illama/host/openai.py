@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 import uuid
+from collections.abc import Awaitable
 from datetime import datetime
 from typing import Any
 
@@ -81,39 +82,40 @@ class ChatCompletions(Handler):
             self.send(200, self._answer.whole(run, collected))
 
     async def _stream(self, run: Run, request: schema.ChatRequest) -> None:
-        opening = asyncio.ensure_future(run.open())
+        wait = self.host.settings.header_wait_sec if request.header_wait is None else request.header_wait
         try:
-            if not await self._opened(run, opening, request):
+            # The status is held back until the engine has accepted the request, so that a refusal has its own.
+            if not await self._pinging(run, run.open(), wait):
                 return
-            await self._follow(run, request)
+            self._begin()
+            if await self.push(self._answer.opening()) and await self._pinging(run, run.news(), _PING_EVERY):
+                await self._follow(run, request)
         except IllamaError as error:
             if not self.streaming:
                 raise
             await self.push(_frame(self.shape(error)) + b"data: [DONE]\n\n")
-        finally:
-            opening.cancel()
-            with contextlib.suppress(asyncio.CancelledError, IllamaError):
-                await opening
 
-    async def _opened(self, run: Run, opening: asyncio.Future[None], request: schema.ChatRequest) -> bool:
-        """Hold the status back until the engine has accepted, for a while; then ping. False: the client has gone."""
-        wait = self.host.settings.header_wait_sec if request.header_wait is None else request.header_wait
-        gone = asyncio.ensure_future(self.gone.wait())
+    async def _pinging(self, run: Run, work: Awaitable[None], wait: float) -> bool:
+        """Await something, telling the client what it waits for. False, with `work` cancelled: the client has gone."""
+        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(self.gone.wait())
+        either: set[asyncio.Future[Any]] = {task, gone}
         try:
             while True:
-                either: set[asyncio.Future[Any]] = {opening, gone}
                 await asyncio.wait(either, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
+                if task.done():
+                    task.result()
+                    return True
                 if self.gone.is_set():
                     return False
-                if opening.done():
-                    opening.result()
-                    return True
                 self._begin()
                 if not await self.push(f": {run.describe()}\n\n".encode()):
                     return False
                 wait = min(_PING_EVERY, max(wait, 0.1) * 2)
         finally:
             gone.cancel()
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, IllamaError):
+                await task
 
     def _begin(self) -> None:
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
@@ -121,24 +123,13 @@ class ChatCompletions(Handler):
         self.set_header("X-Accel-Buffering", "no")  # reverse proxies that buffer know this header
 
     async def _follow(self, run: Run, request: schema.ChatRequest) -> None:
-        self._begin()
-        if not await self.push(self._answer.opening()):
-            return
-        while True:
-            batch = await self.while_here(self._next(run))
-            if batch is None:
-                return
-            if not batch.tokens and not batch.text:
-                break
+        # No task for each piece: a client that leaves cancels the run, which then ends what is awaited here.
+        self.when_gone(run.cancel)
+        while batch := await run.next():
             if (batch.text or batch.logprobs) and not await self.push(self._answer.piece(batch)):
                 return
         usage = bool(request.stream_options and request.stream_options.include_usage)
         await self.push(self._answer.closing(run, usage=usage))
-
-    @staticmethod
-    async def _next(run: Run) -> Batch:
-        # `while_here` says None for a client that has gone: the end is an empty batch.
-        return await run.next() or Batch()
 
 
 class Answer:

@@ -53,6 +53,11 @@ class Run:
             return "reading the prompt"
         return self._place.describe() if self._place else "queued"
 
+    async def news(self) -> None:
+        """Wait until there is something to read: text, the end, or a failure."""
+        assert self._generation is not None, "open() comes first"
+        await self._generation.news()
+
     async def next(self) -> Batch | None:
         """The next text there is, or None at the end. Raises what the generation failed with."""
         assert self._generation is not None, "open() comes first"

@@ -109,7 +109,8 @@ class Slot:
             return [Fail(ticket.id, error)]
         self.waiting[ticket.id] = ticket
         effects = self._settle(now)
-        if ticket.id in self.waiting and len(self.waiting) > self.rules.max_queue:
+        began = any(isinstance(effect, Load) for effect in effects)  # whom a load begins for waits in no queue
+        if ticket.id in self.waiting and len(self.waiting) > self.rules.max_queue and not began:
             del self.waiting[ticket.id]
             full = HostBusyError(
                 f"The queue is full: {self.rules.max_queue} requests are waiting.",

@@ -103,7 +103,7 @@ _RANGES: tuple[tuple[str, float, float, bool], ...] = (
     ("header_wait", 0, 3600, True),
 )
 _MAX_STOPS = 16
-_CANNOT = "This build cannot serve {what}."
+_CANNOT = "{field}: this build cannot serve {what}."
 
 
 def parse(body: bytes, kind: type[Any]) -> Any:
@@ -143,7 +143,7 @@ def check(request: ChatRequest) -> None:
         ("modalities", "audio" in (request.modalities or ()), "audio"),
     ):
         if wrong:
-            raise UnsupportedError(_CANNOT.format(what=what), hint=f"Leave out {field}.", param=field)
+            raise UnsupportedError(_CANNOT.format(field=field, what=what), hint=f"Leave out {field}.", param=field)
 
 
 def _forces_a_tool(choice: Any) -> bool:
@@ -176,7 +176,8 @@ def _text(content: str | list[dict[str, Any]] | None, where: str) -> str:
         text = part.get("text")
         if part.get("type") != "text" or not isinstance(text, str):
             what = f"a message part of type {part.get('type')!r}"
-            raise UnsupportedError(_CANNOT.format(what=what), hint="Send text.", param=f"{where}[{at}]")
+            field = f"{where}[{at}]"
+            raise UnsupportedError(_CANNOT.format(field=field, what=what), hint="Send text.", param=field)
         texts.append(text)
     return "".join(texts)
 
