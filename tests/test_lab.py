@@ -1,0 +1,134 @@
+"""The magics as a person sees them: a real JupyterLab with token auth in a real browser."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support_kernels import end_host, fake_home
+from support_lab import CHROMIUM, jupyter_lab, write_notebook
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium here"),
+    # Playwright leaves the closing of its own loop and pipes to the interpreter.
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+LOAD_WAIT = 90_000  # milliseconds: Lab's first page on a busy machine
+HOSTILE = """\
+# Answer
+
+Some *Markdown* with `<b>code</b>`, and 1 < 2.
+
+<img src=x onerror="window.hacked=1"> <script>window.hacked=2</script> [click](javascript:window.hacked=3)
+
+![tracker](http://127.0.0.1:9/tracker.png) [x](https://a.example/$"onmouseover="window.hacked=4"$)
+
+```html
+<p onclick="window.hacked=5">a $x$ y</p>
+```
+
+| a | b |
+|---|---|
+| 1 | <svg onload=window.hacked=6> |
+"""
+
+
+@pytest.fixture
+def env(home: Path) -> Iterator[dict[str, str]]:
+    env = fake_home(home)
+    yield env
+    end_host(env)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def opened(browser: Any, url: str, token: str, notebook: str) -> Any:
+    """The page of a notebook whose kernel has answered, its cells not run."""
+    page = browser.new_page(viewport={"width": 1100, "height": 900})
+    channels = lambda socket: "/channels" in socket.url  # noqa: E731
+    with page.expect_websocket(channels, timeout=LOAD_WAIT) as socket:
+        page.goto(f"{url}lab/tree/{notebook}?token={token}&reset")
+    # Cells that are run before the kernel's first answer make Lab ask which kernel is meant.
+    socket.value.wait_for_event("framereceived", timeout=LOAD_WAIT)
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=LOAD_WAIT)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=LOAD_WAIT)
+    return page
+
+
+def run_all(page: Any) -> None:
+    """Run the cells, each as soon as the one before it has been taken up."""
+    cells = page.locator(".jp-Notebook .jp-CodeCell")
+    for index in range(cells.count()):
+        cell = cells.nth(index)
+        cell.locator(".cm-content").click()
+        page.keyboard.press("Shift+Enter")
+        cell.locator(".jp-InputPrompt").get_by_text(re.compile(r"\[(\*|\d+)\]")).wait_for(timeout=30_000)
+
+
+def keep(page: Any, name: str) -> None:
+    """Keep a screenshot where ILLAMA_TEST_SCREENSHOTS says, for somebody to look at."""
+    folder = os.environ.get("ILLAMA_TEST_SCREENSHOTS")
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=str(Path(folder) / f"{name}.png"))
+
+
+def test_an_answer_streams_into_the_page(browser: Any, env: dict[str, str], tmp_path: Path):
+    question = '%%illama\n/fake {"step_sec": 0.03, "tokens": 100, "text": "The capital of France is **Paris**. "}'
+    write_notebook(tmp_path / "notebooks" / "a.ipynb", ["%load_ext illama", question, "%illama list", "%illama ps"])
+    with jupyter_lab(tmp_path / "notebooks", env) as (url, token):
+        page = opened(browser, url, token, "a.ipynb")
+        run_all(page)
+        output = page.locator(".jp-CodeCell >> nth=1").locator(".jp-OutputArea-output")
+        output.locator("strong >> nth=0").wait_for(timeout=60_000)
+        early = output.inner_text()
+        output.get_by_text(re.compile(r"100 tokens · .* on CPU")).wait_for(timeout=60_000)
+        late = output.inner_text()
+        page.locator(".jp-CodeCell >> nth=3").locator("table").wait_for(timeout=30_000)
+        keep(page, "lab-light")
+        page.close()
+    assert "tokens" not in early
+    assert len(early) < len(late)
+    assert late.count("The capital of France is Paris.") >= 11
+
+
+@pytest.mark.parametrize("form", ["md", "text"])
+def test_nothing_that_a_model_writes_is_run(browser: Any, env: dict[str, str], tmp_path: Path, form: str):
+    write_notebook(tmp_path / "notebooks" / "b.ipynb", ["%load_ext illama", f"%%illama -f {form}\n{HOSTILE}"])
+    requests: list[str] = []
+    with jupyter_lab(tmp_path / "notebooks", env, dark=True) as (url, token):
+        page = opened(browser, url, token, "b.ipynb")
+        page.on("request", lambda request: requests.append(request.url))
+        run_all(page)
+        output = page.locator(".jp-CodeCell >> nth=1").locator(".jp-OutputArea-output")
+        output.get_by_text(re.compile("tokens/s")).wait_for(timeout=60_000)
+        page.wait_for_load_state("networkidle")
+        shown = output.inner_text()
+        hacked = page.evaluate("window.hacked")
+        links = output.locator("a").evaluate_all("links => links.map(link => link.getAttribute('href') || '')")
+        attributes = output.evaluate_all(
+            "all => all.flatMap(o => [...o.querySelectorAll('*')]).flatMap(e => e.getAttributeNames())"
+        )
+        keep(page, f"lab-dark-{form}")
+        page.close()
+    assert hacked is None
+    assert [name for name in attributes if name.startswith("on")] == []
+    assert not any("javascript" in link for link in links)
+    assert not any("tracker" in url for url in requests)
+    assert '<p onclick="window.hacked=5">a $x$ y</p>' in shown
+    assert "<b>code</b>" in shown
+    assert "<script>window.hacked=2</script>" in shown
