@@ -35,7 +35,10 @@ class Reply:
         return self.text
 
     def _repr_markdown_(self) -> str:
-        return self.text
+        # A notebook trusts what its own kernel shows, so a model's HTML would run there.
+        from illama.notebook import neutral
+
+        return neutral.markdown(self.text)
 
     @classmethod
     def of(cls, answer: Mapping[str, Any], request: dict[str, Any]) -> Reply:

@@ -13,8 +13,11 @@ from illama.config import Settings
 
 # The engine's interpreter need not have illama installed, nor its dependencies: the package is handed to it as a path,
 # and its `__init__` is not run. Only modules that use the standard library and OpenVINO may be named so.
+#
+# Importing openvino sends usage data to its makers, from a forked child that inherits the engine's pipe and has been
+# seen to hang with it in hand. Nobody asked for that: the module is made unimportable, for which openvino is prepared.
 _BOOTSTRAP = (
-    "import sys, types, importlib;"
+    "import sys, types, importlib; sys.modules['openvino_telemetry'] = None;"
     "package = types.ModuleType('illama'); package.__path__ = [sys.argv.pop(1)]; sys.modules['illama'] = package;"
     "importlib.import_module(sys.argv.pop(1)).main()"
 )

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import logging
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -199,11 +200,13 @@ class Engine:
         try:
             await asyncio.wait_for(process.wait(), _END_PATIENCE)
         except asyncio.TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
+            _kill(process)
             await process.wait()
+        # What a library may have forked holds the pipe open: it goes too, and is not waited for without end.
+        _kill(process)
         if self._reader:
-            await self._reader
+            await asyncio.wait({self._reader}, timeout=_END_PATIENCE)
+            self._reader.cancel()
         self._fail(reason or CancelledError("The model was unloaded."))
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -267,6 +270,15 @@ class Engine:
     def _fail(self, error: IllamaError) -> None:
         for id in list(self._generations):
             self._end(id, error=error)
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """Kill the process and all of its session."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
 
 
 @contextlib.contextmanager

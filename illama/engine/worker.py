@@ -26,10 +26,10 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 def main() -> None:
     """Run until the host closes the pipe. Never returns: native libraries get no say in how the process ends."""
-    pipe = _claim_stdout()
+    source, pipe = _claim_pipe()
     _die_with_parent()
     commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(commands,), name="pipe", daemon=True).start()
+    threading.Thread(target=_listen, args=(source, commands), name="pipe", daemon=True).start()
     try:
         backend = _load(commands.get())
     except IllamaError as error:
@@ -148,17 +148,20 @@ def _load(message: dict[str, Any]) -> Backend:
         raise LoadError(f"The model could not be loaded: {error}", hint="The engine's log has the details.") from error
 
 
-def _listen(commands: queue.SimpleQueue[dict[str, Any]]) -> None:
-    for line in sys.stdin.buffer:
+def _listen(source: IO[bytes], commands: queue.SimpleQueue[dict[str, Any]]) -> None:
+    for line in source:
         commands.put(protocol.decode(line))
     _exit(0)  # the host is gone, or wants us gone: no engine is left behind
 
 
-def _claim_stdout() -> IO[bytes]:
-    """Keep the pipe for the protocol: what libraries print to standard output goes to the log instead."""
-    pipe = os.fdopen(os.dup(1), "wb", buffering=0)
+def _claim_pipe() -> tuple[IO[bytes], IO[bytes]]:
+    """Keep the pipe for the protocol: libraries find an empty standard input, and print to the log."""
+    source, pipe = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
     os.dup2(2, 1)
-    return pipe
+    return source, pipe
 
 
 def _die_with_parent() -> None:

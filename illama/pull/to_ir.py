@@ -28,6 +28,8 @@ def main(source: str, versions: str) -> None:
     here = Path(__file__).resolve().parent
     sys.path[:] = [each for each in sys.path if not each or Path(each).resolve() != here]
     threading.Thread(target=_end_with_stdin, daemon=True).start()
+    # Nothing is sent to anybody, and no child is forked for it: see illama/engine/launch.py.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
     import openvino_genai
 
