@@ -283,3 +283,41 @@ def test_what_a_request_for_a_loading_model_waited_is_told_as_load_time(home: Pa
     assert timings["load_ms"] >= 500
     assert timings["queue_ms"] < 300
     assert timings["ttft_ms"] >= timings["load_ms"]
+
+
+def test_an_engine_that_makes_no_progress_is_ended_and_its_requests_are_told(home: Path) -> None:
+    fake_model(home, "A")
+    with running_host(home, ILLAMA_STEP_LIMIT_SEC="1") as host:
+        hung = host.chat("A", '/fake {"hang_at": 2} 0123456789abcdef')
+        assert hung.status_code == 500
+        assert "no progress" in hung.json()["error"]["message"]
+        assert host.chat("A", "hello").json()["choices"][0]["message"]["content"] == "hello"
+
+
+def test_an_engine_that_works_on_a_long_prompt_is_not_taken_for_hung(home: Path) -> None:
+    fake_model(home, "A")
+    with running_host(home, ILLAMA_STEP_LIMIT_SEC="1") as host:
+        slow = '/fake {"step_sec": 0.3, "tokens": 1} ' + "x" * 8000
+        assert host.chat("A", slow).status_code == 200
+
+
+def test_a_load_that_takes_too_long_is_ended(home: Path) -> None:
+    fake_model(home, "slow", load_sec=60)
+    with running_host(home, ILLAMA_LOAD_LIMIT_SEC="1") as host:
+        refused = host.chat("slow", "hello")
+        assert refused.status_code == 503
+        assert "ILLAMA_LOAD_LIMIT_SEC" in refused.json()["error"]["message"]
+        eventually(lambda: not host.ps(), "the slot is free")
+
+
+def test_an_engine_that_keeps_dying_while_it_loads_is_not_started_in_a_loop(home: Path) -> None:
+    fake_model(home, "doomed", load_dies=True)
+    fake_model(home, "A")
+    with running_host(home) as host:
+        for _ in range(3):
+            died = host.chat("doomed", "hello")
+            assert died.status_code == 503
+            assert "the fake device is on fire" in died.json()["error"]["message"]
+        assert "died 3 times" in host.chat("doomed", "hello").json()["error"]["message"]
+        assert (host.home / "logs" / "engine.log").read_text().count("on fire") == 3
+        assert host.chat("A", "hello").status_code == 200

@@ -6,6 +6,7 @@ It answers with the last message's text, in tokens of four bytes. The model fold
 that begins with `/fake {...}`, change that:
 
     load_sec, load_error     how long loading takes; the reason for which it fails
+    load_dies                the process ends while it loads
     step_sec                 how long a step takes
     tokens                   how many tokens to answer with (the text is repeated)
     text                     what to answer with
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -52,6 +54,9 @@ class FakeBackend:
         if path.exists():
             self._options = json.loads(path.read_text(encoding="utf-8"))
         time.sleep(self._options.get("load_sec", 0))
+        if self._options.get("load_dies"):
+            print("the fake device is on fire", file=sys.stderr, flush=True)  # noqa: T201 - the engine's log
+            os._exit(9)
         if self._options.get("load_error"):
             raise LoadError(f"The model could not be loaded: {self._options['load_error']}")
         context = message.get("context_length") or 8192

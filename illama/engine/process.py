@@ -20,12 +20,14 @@ from typing import Any
 
 from illama.config import Settings
 from illama.engine import launch, protocol
-from illama.errors import CancelledError, EngineDiedError, IllamaError, LoadError
+from illama.errors import CancelledError, EngineDiedError, EngineError, IllamaError, LoadError
 
 log = logging.getLogger(__name__)
 
 # Seconds that a process gets to end after its pipe was closed; a step in progress holds it up.
 _END_PATIENCE = 2.0
+# Lines of the engine's log that an error quotes.
+_TAIL = 5
 # Seconds over which the rate in `ps` is averaged.
 _RATE_WINDOW = 3.0
 
@@ -124,6 +126,10 @@ class Engine:
         self._ready: asyncio.Future[protocol.Facts] | None = None
         self._ending = False
         self._starting = asyncio.Lock()
+        self._watch: asyncio.Task[None] | None = None
+        self._news_at = 0.0  # when the process last told something, or was last told to work
+        self._verdict: IllamaError | None = None  # why we ended it, if we did
+        self._log_start = 0
         self._rate: deque[tuple[float, int]] = deque()
         self.facts: protocol.Facts | None = None
 
@@ -131,6 +137,10 @@ class Engine:
     def pid(self) -> int | None:
         """The process's id, once it was started."""
         return self._process.pid if self._process else None
+
+    @property
+    def _log_path(self) -> Path:
+        return self._settings.log_dir / "engine.log"
 
     @property
     def tokens_per_second(self) -> float:
@@ -149,16 +159,18 @@ class Engine:
                 raise CancelledError("The load was stopped before it began.")
             self._ready = asyncio.get_running_loop().create_future()
             self._process = await self._spawn()
+            self._news_at = time.monotonic()
             self._reader = asyncio.create_task(self._read())
+            self._watch = asyncio.create_task(self._watchdog())
             self._send({"op": "load", **load})
         self.facts = await self._ready
         return self.facts
 
     async def _spawn(self) -> asyncio.subprocess.Process:
-        path = self._settings.log_dir / "engine.log"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with _open_log(path) as stderr:
+            self._log_path.parent.mkdir(parents=True, exist_ok=True)
+            with _open_log(self._log_path) as stderr:
+                self._log_start = os.fstat(stderr).st_size
                 # A session of its own: Ctrl-C in the terminal of `illama serve` is the host's to handle.
                 return await asyncio.create_subprocess_exec(
                     *launch.command(self._settings, "illama.engine.worker"),
@@ -180,6 +192,8 @@ class Engine:
         generation = Generation(next(self._ids), self)
         if self._process is None or self._process.returncode is not None or self._ending:
             raise EngineDiedError("The engine ended before it could take the request.", hint="Send it again.")
+        if not self._generations:
+            self._news_at = time.monotonic()
         self._generations[generation.id] = generation
         self._send({"op": "generate", "id": generation.id, **message})
         return generation
@@ -204,9 +218,10 @@ class Engine:
             await process.wait()
         # What a library may have forked holds the pipe open: it goes too, and is not waited for without end.
         _kill(process)
-        if self._reader:
-            await asyncio.wait({self._reader}, timeout=_END_PATIENCE)
-            self._reader.cancel()
+        for task in (self._reader, self._watch):
+            if task:
+                await asyncio.wait({task}, timeout=_END_PATIENCE if task is self._reader else 0)
+                task.cancel()
         self._fail(reason or CancelledError("The model was unloaded."))
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -215,18 +230,51 @@ class Engine:
             # Not drained: the engine reads at once, and requests are bounded by the body limit and the queue.
             stdin.write(protocol.encode(message))
 
+    async def _watchdog(self) -> None:
+        """End a process that does not get on: a hung driver would hold its device, and all who wait, for ever."""
+        assert self._process is not None, "the process is started"
+        step, load = self._settings.step_limit_sec, self._settings.load_limit_sec
+        while self._process.returncode is None:
+            await asyncio.sleep(min(1.0, step / 4, load / 4))
+            silent = time.monotonic() - self._news_at
+            if self.facts is None and silent > load:
+                self._verdict = LoadError(
+                    f"The model was not loaded within {load:g} seconds.",
+                    hint="Raise ILLAMA_LOAD_LIMIT_SEC, or pull it anew.",
+                )
+            elif self.facts is not None and self._generations and silent > step:
+                self._verdict = EngineError(
+                    f"The engine made no progress for {silent:.0f} seconds and was ended.",
+                    hint="Send it again: a new engine is started. If it happens again, look to the device's driver.",
+                )
+            if self._verdict:
+                _kill(self._process)
+                return
+
+    def log_tail(self) -> str:
+        """The last lines that this process wrote to the engines' log."""
+        try:
+            with self._log_path.open("rb") as file:
+                file.seek(self._log_start)
+                lines = file.read(64 * 2**10).decode("utf-8", "replace").strip().splitlines()
+        except OSError:
+            return ""
+        return "\n".join(lines[-_TAIL:])
+
     async def _read(self) -> None:
         assert self._process is not None, "the process is started"
         stdout = self._process.stdout
         assert stdout is not None, "its output is a pipe"
         error: IllamaError | None = None
         while line := await stdout.readline():
+            self._news_at = time.monotonic()
             message = protocol.decode(line)
             if message["ev"] in ("failed", "fatal"):
                 error = protocol.unpack_error(message["error"])
             else:
                 self._take(message)
         code = await self._process.wait()
+        error = self._verdict or error
         if error is None:
             error = EngineDiedError(
                 f"The engine process ended unexpectedly ({_describe(code)}).",

@@ -16,6 +16,7 @@ Engine to host, on what was its standard output:
     {"ev": "accepted", "id", "prompt_tokens", "cached_tokens"}
     {"ev": "step", "tokens": [[id, text, count, logprobs|null], ...], "done": [{...}, ...]}
                                                        all that one step brought: it travels together
+    {"ev": "alive"}                                    steps are made that bring nothing yet, as in a long prompt
     {"ev": "refused", "id", "error": {...}}            this request alone failed
     {"ev": "fatal", "error": {...}}                    the device failed; the process ends
 

@@ -22,6 +22,8 @@ from illama.engine.backend import Backend, DeviceError, Prompt
 from illama.errors import EngineError, IllamaError, LoadError, RequestError
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
+# Seconds after which a step that brought nothing, as in a long prompt, is told all the same: the host watches.
+_ALIVE_EVERY = 0.5
 
 
 def main() -> None:
@@ -53,6 +55,7 @@ class Worker:
         self._pipe = pipe
         self._answers: dict[int, Answer] = {}
         self._checking: set[int] = set()
+        self._told = 0.0
 
     def run(self) -> None:
         """Serve until the process ends. Raises DeviceError when a step failed."""
@@ -70,8 +73,10 @@ class Worker:
                     dropped = EngineError(output.error, hint="Try again when fewer requests are running.")
                     self._refuse(output.id, dropped)
             message = advance(self._backend, self._answers, outputs)
-            if message:
-                _send(self._pipe, message)
+            now = time.monotonic()
+            if message or now - self._told > _ALIVE_EVERY:
+                _send(self._pipe, message or {"ev": "alive"})
+                self._told = now
 
     def _handle(self, message: dict[str, Any]) -> None:
         op = message["op"]

