@@ -77,7 +77,8 @@ def _choice(*allowed: str) -> Callable[[str], str]:
     return parse
 
 
-def _device(raw: str) -> str:
+def parse_device(raw: str) -> str:
+    """A device's name as OpenVINO writes it. Raises ValueError, which says what is allowed, for what is none."""
     name = raw.upper()
     head, _, number = name.partition(".")
     if head not in {"CPU", "GPU", "NPU", "AUTO"} or (number and not number.isdigit()) or name.endswith("."):
@@ -110,7 +111,7 @@ class Variable:
 _WEEK = 7 * 86400
 
 VARIABLES: tuple[Variable, ...] = (
-    Variable("ILLAMA_DEVICE", "GPU", _device, "OpenVINO device; unset and without a GPU: CPU"),
+    Variable("ILLAMA_DEVICE", "GPU", parse_device, "OpenVINO device; unset and without a GPU: CPU"),
     Variable("ILLAMA_ONE_MODEL", "1", _flag, "one model on a device at a time"),
     Variable("ILLAMA_IDLE_TTL_SEC", "600", _number(0, _WEEK, also=-1), "idle seconds until a model unloads; -1: never"),
     Variable("ILLAMA_REGISTRY_DIR", None, _path, "models and index.json"),

@@ -16,8 +16,12 @@ import psutil
 from illama.config import Settings
 from illama.engine import launch
 from illama.errors import ConfigError, LoadError
+from illama.registry import Entry
 
 _GIB = 2**30
+_MIN_KV = _GIB // 4
+# What an engine process takes before it has a model, as measured: Python, OpenVINO and GenAI.
+_ENGINE = 150 * 2**20
 # Seconds for OpenVINO's import and its look at the drivers; a driver that hangs must not hang the host.
 _PROBE_PATIENCE = 60.0
 
@@ -62,10 +66,30 @@ class Devices:
             )
         return chosen
 
+    def free(self, name: str) -> int:
+        """Bytes that are free on a device now, whoever uses the rest. `found` must have been awaited before."""
+        assert self._found is not None, "devices were resolved before their memory is asked for"
+        memory = next((device.memory for device in self._found.result() if device.name == name), None)
+        return psutil.virtual_memory().available if memory is None else memory
+
+    def check_room(self, name: str, entry: Entry) -> None:
+        """Raise LoadError, with the figures, if a model does not fit into what is free on a device."""
+        free, needed = self.free(name), need(entry)
+        if needed > free:
+            raise LoadError(
+                f"{entry.name} needs about {needed / _GIB:.1f} GiB on {name}, and {free / _GIB:.1f} GiB are free.",
+                hint="Close other programs, `illama stop` other models, or pull a smaller weight format.",
+            )
+
     async def kv_budget(self, name: str, weights: int) -> int:
         """Bytes that the KV cache may take on a device beside `weights` bytes of model."""
         memory = next((device.memory for device in await self.found() if device.name == name), None)
         return kv_budget(memory, psutil.virtual_memory().available, weights)
+
+
+def need(entry: Entry) -> int:
+    """Bytes that loading a model takes at least: its weights, the smallest KV cache, and the engine itself."""
+    return entry.size + _MIN_KV + _ENGINE
 
 
 def choose(asked: str, devices: list[str]) -> str | None:
@@ -90,8 +114,8 @@ def kv_budget(device_memory: int | None, machine_available: int, weights: int) -
     On the machine's memory never more than 4 GiB, which every other program would miss; never less than a quarter GiB.
     """
     if device_memory is not None:
-        return max(int((device_memory - weights) * 0.8), _GIB // 4)
-    return max(min((machine_available - weights) // 2, 4 * _GIB), _GIB // 4)
+        return max(int((device_memory - weights) * 0.8), _MIN_KV)
+    return max(min((machine_available - weights) // 2, 4 * _GIB), _MIN_KV)
 
 
 async def _probe(settings: Settings) -> tuple[Device, ...]:

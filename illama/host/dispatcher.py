@@ -16,7 +16,8 @@ from typing import Any
 from illama.config import Settings
 from illama.engine.process import Engine
 from illama.errors import CancelledError, EngineDiedError, IllamaError, LoadError
-from illama.host.devices import Devices
+from illama.host import placing
+from illama.host.devices import Devices, need
 from illama.host.scheduler import Effect, End, Fail, Grant, Load, Rules, Slot, State, Ticket
 from illama.registry import Entry, Registry
 
@@ -71,10 +72,11 @@ class Place:
             self._dispatcher.leave(seat, ticket.id)
             raise
         now = time.monotonic()
+        if seat.engine is None or seat.entry is None:
+            # It was granted and lost in the same moment.
+            raise EngineDiedError("The engine ended before it could take the request.", hint="Send it again.")
         # Of the time that was waited, what a load took is the load's.
         load = max(0.0, min(seat.load_ended, now) - max(seat.load_began, ticket.since))
-        assert seat.engine is not None, "a grant follows a load"
-        assert seat.entry is not None, "a grant follows a load"
         return Lease(
             engine=seat.engine,
             entry=seat.entry,
@@ -100,16 +102,16 @@ class Dispatcher:
         self._settings = settings
         self._registry = registry
         self._devices = devices
-        self._seats: dict[str, Seat] = {}
+        self._seats: list[Seat] = []
         self._places: dict[int, Place] = {}
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._deaths: dict[str, list[float]] = {}  # when engines died while they loaded a model
         self._closed = False
 
-    async def enter(self, entry: Entry, keep_alive: float | None = None) -> Place:
-        """Queue up for a model. Raises ConfigError if its device is not there."""
-        seat = self._seat(await self._devices.resolve(entry.device))
+    async def enter(self, entry: Entry, keep_alive: float | None = None, device: str | None = None) -> Place:
+        """Queue up for a model, on a device or on its own. Raises ConfigError if that device is not there."""
+        seat = self._seat_for(entry, await self._devices.resolve(device or entry.device))
         ticket = Ticket(next(self._ids), entry.name, time.monotonic(), keep_alive)
         place = self._places[ticket.id] = Place(self, seat, ticket)
         place.future.add_done_callback(lambda _: self._places.pop(ticket.id, None))
@@ -123,32 +125,35 @@ class Dispatcher:
         self._apply(seat, seat.slot.release(id, now))
 
     async def unload(self, name: str, *, force: bool = False) -> bool:
-        """Unload a model and wait until it is gone; False if it was not loaded."""
-        seat = next((s for s in self._seats.values() if s.slot.model == name), None)
-        if seat is None:
-            return False
-        self._apply(seat, seat.slot.unload(name, time.monotonic(), force=force))
-        engine = seat.engine
+        """Unload a model, on whatever devices, and wait until it is gone; False if it was not loaded."""
+        seats = [seat for seat in self._seats if seat.slot.model == name]
+        for seat in seats:
+            self._apply(seat, seat.slot.unload(name, time.monotonic(), force=force))
+        for seat in seats:
+            await self._gone(seat, name, seat.engine)
+        return bool(seats)
+
+    @staticmethod
+    async def _gone(seat: Seat, name: str, engine: Engine | None) -> None:
         while seat.slot.model == name and seat.engine is engine:
             seat.changed.clear()
             await seat.changed.wait()
-        return True
 
     async def close(self, patience: float) -> None:
         """Refuse who waits, let what runs finish for `patience` seconds, end all engines."""
         self._closed = True
-        for seat in self._seats.values():
+        for seat in self._seats:
             self._apply(seat, seat.slot.close(time.monotonic()))
         try:
             await asyncio.wait_for(self._emptied(), patience)
         except asyncio.TimeoutError:
-            for seat in self._seats.values():
+            for seat in self._seats:
                 if seat.slot.model:
                     self._apply(seat, seat.slot.unload(seat.slot.model, time.monotonic(), force=True))
             await self._emptied()
 
     async def _emptied(self) -> None:
-        for seat in self._seats.values():
+        for seat in self._seats:
             while seat.slot.state is not State.EMPTY:
                 seat.changed.clear()
                 await seat.changed.wait()
@@ -156,7 +161,7 @@ class Dispatcher:
     def loaded(self) -> list[dict[str, Any]]:
         """What each slot holds, in the fields of `ps`."""
         now = time.monotonic()
-        return [self._describe(seat, now) for seat in self._seats.values() if seat.slot.model]
+        return [self._describe(seat, now) for seat in self._seats if seat.slot.model]
 
     def _describe(self, seat: Seat, now: float) -> dict[str, Any]:
         slot, engine = seat.slot, seat.engine
@@ -179,14 +184,38 @@ class Dispatcher:
     @property
     def busy(self) -> bool:
         """Whether any request waits or runs, or an engine is loaded."""
-        return any(seat.slot.model or seat.slot.waiting for seat in self._seats.values())
+        return any(seat.slot.model or seat.slot.waiting for seat in self._seats)
 
-    def _seat(self, device: str) -> Seat:
-        if device not in self._seats:
+    def _seat_for(self, entry: Entry, device: str) -> Seat:
+        """The slot in which a request for a model queues up."""
+        seats = [seat for seat in self._seats if seat.device == device]
+        if seats and self._settings.one_model:
+            return seats[0]
+        # A model that is still being loaded has not taken its memory yet.
+        coming = sum(need(seat.entry) for seat in seats if seat.entry and seat.slot.state is State.LOADING)
+        fits = need(entry) + coming <= self._devices.free(device)
+        slot = placing.choose([seat.slot for seat in seats], entry.name, fits=fits)
+        found = next((seat for seat in seats if seat.slot is slot), None)
+        if found is None:
             s = self._settings
             rules = Rules(s.idle_ttl_sec, s.max_wait_sec, s.min_residency_sec, s.max_queue)
-            self._seats[device] = Seat(device, Slot(rules, closed=self._closed))
-        return self._seats[device]
+            found = Seat(device, Slot(rules, closed=self._closed))
+            self._seats.append(found)
+        return found
+
+    async def _make_room(self, seat: Seat, entry: Entry) -> None:
+        """Evict what nobody uses, longest unused first, until a model fits. Raises LoadError if it does not."""
+        while need(entry) > self._devices.free(seat.device):
+            others = [s for s in self._seats if s.device == seat.device and s is not seat]
+            slot = placing.evictable([s.slot for s in others])
+            victim = next((s for s in others if s.slot is slot), None)
+            if victim is None or slot is None or slot.model is None:
+                break
+            log.info("evicting %s from %s to make room for %s", slot.model, seat.device, entry.name)
+            name, engine = slot.model, victim.engine
+            self._apply(victim, slot.unload(name, time.monotonic()))
+            await self._gone(victim, name, engine)
+        self._devices.check_room(seat.device, entry)
 
     def _apply(self, seat: Seat, effects: list[Effect]) -> None:
         for effect in effects:
@@ -233,6 +262,7 @@ class Dispatcher:
             self._refuse_if_it_keeps_dying(model)
             entry = seat.entry = self._registry.get(model)
             folder = self._registry.check(entry)
+            await self._make_room(seat, entry)
             facts = await engine.start(
                 {
                     "engine": self._settings.engine,
@@ -263,7 +293,7 @@ class Dispatcher:
         if len(recent) >= _DEATHS:
             wait = recent[0] + _DEATHS_WITHIN - time.monotonic()
             raise LoadError(
-                f"The engine died {len(recent)} times while it loaded {model}: it is not started for another {wait:.0f} s.",
+                f"The engine died {len(recent)} times while it loaded {model}: none is started for {wait:.0f} s.",
                 hint="Its log, engine.log, has the reason. Pull the model anew, or use a smaller one.",
             )
 

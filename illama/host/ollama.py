@@ -48,6 +48,7 @@ class GenerateRequest(ModelRequest):
 
     prompt: str | None = None
     keep_alive: float | str | None = None
+    device: str | None = None
     force: bool | None = None
 
 
@@ -123,13 +124,13 @@ class Generate(Handler):
         if keep_alive == 0:
             await self.while_here(self.host.dispatcher.unload(entry.name, force=bool(request.force)))
         else:
-            await self.while_here(self._load(entry, keep_alive))
+            await self.while_here(self._load(entry, keep_alive, schema.device(request.device)))
         reason = "unload" if keep_alive == 0 else "load"
         answer = {"model": entry.name, "created_at": _now(), "response": "", "done": True, "done_reason": reason}
         self.send(200, answer)
 
-    async def _load(self, entry: Entry, keep_alive: float | None) -> None:
-        place = await self.host.dispatcher.enter(entry, keep_alive)
+    async def _load(self, entry: Entry, keep_alive: float | None, device: str | None) -> None:
+        place = await self.host.dispatcher.enter(entry, keep_alive, device)
         (await place.granted()).release()
 
 

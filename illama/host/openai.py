@@ -65,6 +65,7 @@ class ChatCompletions(Handler):
                 "structured": schema.structured(request),
             },
             schema.keep_alive(request.keep_alive),
+            schema.device(request.device),
         )
         self._answer = Answer(entry.name, bool(request.logprobs))
         try:

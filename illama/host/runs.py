@@ -17,11 +17,19 @@ from illama.registry import Entry
 class Run:
     """Opens a generation and follows it. `message` is the engine's `generate` message without op and id."""
 
-    def __init__(self, dispatcher: Dispatcher, entry: Entry, message: dict[str, Any], keep_alive: float | None) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        entry: Entry,
+        message: dict[str, Any],
+        keep_alive: float | None,
+        device: str | None = None,
+    ) -> None:
         self.entry = entry
         self._dispatcher = dispatcher
         self._message = message
         self._keep_alive = keep_alive
+        self._device = device
         self._place: Place | None = None
         self._lease: Lease | None = None
         self._generation: Generation | None = None
@@ -31,7 +39,7 @@ class Run:
 
         When the caller is cancelled, the place in the queue, or the request in the engine, is given back.
         """
-        self._place = await self._dispatcher.enter(self.entry, self._keep_alive)
+        self._place = await self._dispatcher.enter(self.entry, self._keep_alive, self._device)
         lease = self._lease = await self._place.granted()
         try:
             self._check_length(lease)

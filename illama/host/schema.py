@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from illama.config import parse_device
 from illama.errors import RequestError, UnsupportedError
 
 _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
@@ -81,6 +82,7 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     min_tokens: int | None = None
     ignore_eos: bool | None = None
     keep_alive: float | str | None = None
+    device: str | None = None
     header_wait: float | None = None
 
 
@@ -245,3 +247,13 @@ def keep_alive(value: float | str | None) -> float | None:
     if value != value:
         raise RequestError("keep_alive is not a number.", param="keep_alive")
     return -1.0 if value < 0 else float(value)
+
+
+def device(value: str | None) -> str | None:
+    """The device that a request names, as OpenVINO writes it. Raises RequestError for what is no device's name."""
+    if value is None:
+        return None
+    try:
+        return parse_device(value)
+    except ValueError as error:
+        raise RequestError(f"device is {value!r}, but must be {error}.", param="device") from None
