@@ -128,4 +128,5 @@ def _run_verb(verb: Any) -> None:
     made.add_argument("--seed", type=int, metavar="N", help="the same seed repeats the same choices")
     made.add_argument("--format", metavar="json|FILE", help="answer in JSON, or in JSON after the schema in FILE")
     made.add_argument("--keepalive", metavar="TIME", help='keep it loaded so long afterwards: "10m", seconds, or -1')
+    made.add_argument("--device", metavar="DEVICE", help="run it on this device: CPU, GPU, GPU.1, NPU, AUTO")
     made.add_argument("--verbose", action="store_true", help="say on stderr how long it took")

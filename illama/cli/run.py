@@ -108,7 +108,7 @@ def _typing() -> bool:
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    names = ("temperature", "top_p", "max_tokens", "seed")
+    names = ("temperature", "top_p", "max_tokens", "seed", "device")
     options: dict[str, Any] = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if args.keepalive is not None:
         options["keep_alive"] = _keep_alive(args.keepalive)

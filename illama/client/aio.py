@@ -122,6 +122,7 @@ class AsyncClient(ClientBase):
             stop=stop,
             response_format=response_format,
             stream=True,
+            header_wait=wire.NOTES_AFTER if on_note else None,
             **extra,
         )
         return AsyncChatStream(self, body, on_note)

@@ -135,6 +135,7 @@ class Client(ClientBase):
             stop=stop,
             response_format=response_format,
             stream=True,
+            header_wait=wire.NOTES_AFTER if on_note else None,
             **extra,
         )
         return ChatStream(self, body, on_note)

@@ -22,6 +22,8 @@ Prompt = str | Sequence[Mapping[str, Any]]
 # Named here because a client's own `list` would hide the built-in one in its signatures.
 Models = list[dict[str, Any]]
 Texts = list[str]
+# Seconds after which a stream opens and tells what it waits for, when somebody wants to know.
+NOTES_AFTER = 0.3
 
 
 @dataclass(frozen=True)

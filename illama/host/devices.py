@@ -61,7 +61,7 @@ class Devices:
         if chosen is None:
             raise ConfigError(
                 f"The device {asked} is not there. This machine has: {', '.join(devices)}.",
-                hint="Set ILLAMA_DEVICE to one of these, or look to the device's driver.",
+                hint="Name one of these by --device or ILLAMA_DEVICE, or look to the missing device's driver.",
                 param="ILLAMA_DEVICE",
             )
         return chosen

@@ -90,7 +90,7 @@ class Place:
         """What the request waits for, for the one who waits."""
         slot, model = self._seat.slot, self._ticket.model
         if slot.state is State.LOADING and slot.model == model:
-            return f"loading {model} ({time.monotonic() - self._seat.load_began:.0f} s)"
+            return f"loading {model} on {self._seat.device} ({time.monotonic() - self._seat.load_began:.0f} s)"
         ahead = sum(1 for ticket in slot.waiting.values() if ticket.id < self._ticket.id)
         return f"queued ({ahead} before)" if ahead else "queued"
 
