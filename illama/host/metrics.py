@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -29,6 +29,8 @@ Sums = defaultdict[tuple[str, ...], float]
 Dialect = Literal["openai", "ollama"]
 Eviction = Literal["idle", "lru", "switch", "stop"]
 
+# The library's own constant is newer than the oldest release of it that will do.
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Each model has about seventy lines here.
 MODELS = 32
 OTHER = "other"
@@ -152,7 +154,7 @@ class MetricsHandler(base.Handler):
 
     async def get(self) -> None:
         """Answer, and reset nobody's idle time."""
-        self.set_header("Content-Type", CONTENT_TYPE_PLAIN_0_0_4)
+        self.set_header("Content-Type", CONTENT_TYPE)
         self.write(self._page())
 
 
