@@ -74,6 +74,16 @@ def _host_verbs(verb: Any) -> None:
         "env", "about:env", "show every variable, its value, and where that came from", "Secrets are not shown."
     )
     made.add_argument("--json", action="store_true", help="as JSON")
+    made = verb(
+        "logs",
+        "logs:show",
+        "show the last lines of a log",
+        "host: what the model host did. engine: what OpenVINO said. pull: what went on in pulls.\n"
+        "illama writes no prompts, answers or keys into them.",
+    )
+    made.add_argument("log", nargs="?", choices=("host", "engine", "pull"), default="host", help="host, unless given")
+    made.add_argument("-n", type=_lines, dest="lines", default=50, metavar="N", help="how many lines; 50 unless given")
+    made.add_argument("-f", action="store_true", dest="follow", help="go on with what is added, until Ctrl-C")
     verb("version", "about:version", "show the version of this program, and of the host if one runs")
     verb(
         "quickstart",
@@ -130,3 +140,9 @@ def _run_verb(verb: Any) -> None:
     made.add_argument("--keepalive", metavar="TIME", help='keep it loaded so long afterwards: "10m", seconds, or -1')
     made.add_argument("--device", metavar="DEVICE", help="run it on this device: CPU, GPU, GPU.1, NPU, AUTO")
     made.add_argument("--verbose", action="store_true", help="say on stderr how long it took")
+
+
+def _lines(raw: str) -> int:
+    if not raw.isdecimal():
+        raise argparse.ArgumentTypeError("must be a whole number, 0 or more")
+    return int(raw)
