@@ -29,7 +29,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(ROOT / "tests")]
 import common  # noqa: E402 - found by the path above
 import httpx  # noqa: E402
 import psutil  # noqa: E402
-from stress import FLAT, pss  # noqa: E402
+from stress import FLAT, Memory, megabytes  # noqa: E402
 from support_host import RunningHost, fake_model, running_host  # noqa: E402
 
 TTL = 5.0
@@ -71,29 +71,29 @@ def on_time(rounds: int, problems: list[str]) -> None:
         process = psutil.Process(host.process.pid)
         host.chat(common.MODEL, "hi", max_tokens=2).raise_for_status()
         host.http.post("/api/generate", json={"model": common.MODEL, "keep_alive": 0}).raise_for_status()
-        before = pss(process)
+        before = Memory.of(process)
         with Looker(host) as looker:
             for number in range(rounds):
                 host.chat(common.MODEL, "Name three colours.", max_tokens=20).raise_for_status()
                 ended = time.monotonic()
                 engine = psutil.Process(host.loaded()["pid"])
-                held = sum(pss(each) for each in common.tree(process.pid))
+                held = Memory.of(*common.tree(process.pid))
                 while engine.is_running() and time.monotonic() - ended < 3 * TTL:
                     time.sleep(0.005)
                 took = time.monotonic() - ended
                 left = [each.pid for each in process.children(recursive=True)]
-                after = pss(process)
+                after = Memory.of(process)
                 print(
                     f"  {number + 1}: gone {took:.2f} s after the last answer; "
-                    f"PSS of the tree {held / 2**20:.0f} MB, then {after / 2**20:.0f} MB"
+                    f"memory of the tree {megabytes(held)}, then {megabytes(after)}"
                 )
                 # The answer's last byte is here a little after the engine was done: hence the tenth.
                 if not TTL - 0.1 <= took <= TTL + 1:
                     problems.append(f"the engine went after {took:.2f} s, not {TTL:g}")
                 if left:
                     problems.append(f"processes are left over: {left}")
-                if abs(after - before) > FLAT:
-                    problems.append(f"memory is not back: {(after - before) / 2**20:+.1f} MB")
+                if abs(after.held - before.held) > FLAT:
+                    problems.append(f"memory is not back: {(after.held - before.held) / 2**20:+.1f} MB")
         print(f"  {looker.looks} looks at the host meanwhile")
         problems += looker.wrong
 
