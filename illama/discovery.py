@@ -22,6 +22,7 @@ import psutil
 from illama import launcher, transport
 from illama.config import BY_NAME, Settings
 from illama.errors import HostError
+from illama.host import logs
 from illama.host.state import PROTOCOL, HostState, read, remove, running, secure
 
 LOG_NAME = "host.log"
@@ -156,8 +157,9 @@ def _start(settings: Settings) -> Endpoint:
             f"This environment ({sys.prefix}) has no OpenVINO GenAI, so a host started from here could load no model.",
             hint="`pip install openvino-genai` here, or point ILLAMA_ENGINE_PYTHON to an interpreter that has it.",
         )
-    log = settings.log_dir / LOG_NAME
+    log = logs.path_of(settings, "host")
     log.parent.mkdir(parents=True, exist_ok=True)
+    logs.rotate(log)
     written = log.stat().st_size if log.exists() else 0
     pid = _launch(settings, log)
     deadline = time.monotonic() + START_WAIT

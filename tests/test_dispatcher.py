@@ -11,8 +11,10 @@ from support_host import fake_model
 
 from illama.config import Settings
 from illama.errors import ConfigError, LoadError
+from illama.host import memory
 from illama.host.devices import Device, Devices, need
 from illama.host.dispatcher import Dispatcher, Lease
+from illama.host.metrics import Metrics
 from illama.host.placing import choose, evictable
 from illama.host.scheduler import Rules, Slot, State, Ticket
 from illama.registry import Registry
@@ -32,14 +34,12 @@ class Room(Devices):
     async def found(self) -> tuple[Device, ...]:
         return (Device("CPU", "a test's"), Device("GPU", "a test's"))
 
-    async def kv_budget(self, name: str, weights: int) -> int:
-        return 0
-
-    def free(self, name: str) -> int:
+    async def room(self, name: str) -> memory.Room:
         assert self.dispatcher is not None
         here = [model for model in self.dispatcher.loaded() if model["device"] == name]
         taken = sum(model["state"] in ("ready", "draining", "unloading") for model in here)
-        return (self.models - taken) * need(self.entry)
+        one = need(self.entry).total
+        return memory.Room("a test's memory", self.models * one, (self.models - taken) * one)
 
 
 class Bench:
@@ -49,7 +49,9 @@ class Bench:
         settings = Settings.load({"ILLAMA_HOME": str(home), "ILLAMA_ENGINE": "fake", **variables})
         self.registry = Registry(settings.registry_dir)
         self.room = Room(settings, models)
-        self.dispatcher = self.room.dispatcher = Dispatcher(settings, self.registry, self.room)
+        self.dispatcher = self.room.dispatcher = Dispatcher(
+            settings, self.registry, self.room, Metrics(lambda name: True)
+        )
 
     async def lease(self, name: str, device: str | None = None) -> Lease:
         place = await self.dispatcher.enter(self.registry.get(name), None, device)
@@ -96,7 +98,7 @@ async def test_a_model_in_use_is_waited_for_and_never_evicted(bench: Bench) -> N
 
 async def test_a_model_that_fits_nowhere_is_refused_with_figures(home: Path) -> None:
     bench = Bench(home, 0, ILLAMA_ONE_MODEL="0", ILLAMA_DEVICE="CPU")
-    with pytest.raises(LoadError, match=r"needs about 0\.4 GiB on CPU, and 0\.0 GiB are free"):
+    with pytest.raises(LoadError, match=r"A does not fit: it needs 0\.6 GiB"):
         await bench.lease("A")
     await bench.dispatcher.close(0)
 

@@ -321,3 +321,29 @@ def test_an_engine_that_keeps_dying_while_it_loads_is_not_started_in_a_loop(home
         assert "died 3 times" in host.chat("doomed", "hello").json()["error"]["message"]
         assert (host.home / "logs" / "engine.log").read_text().count("on fire") == 3
         assert host.chat("A", "hello").status_code == 200
+
+
+def test_metrics_tell_what_happened_and_keep_no_model_alive(home: Path) -> None:
+    for name in ("A", "B"):
+        fake_model(home, name)
+    with running_host(home, ILLAMA_IDLE_TTL_SEC="1") as host:
+        host.chat("A", "hello there")
+        host.chat("B", "hello", keep_alive=-1)
+        host.chat("nobody", "hello")
+        page = host.http.get("/metrics")
+        assert page.headers["Content-Type"].startswith("text/plain")
+        assert 'illama_requests_total{dialect="openai",model="A",outcome="success"} 1.0' in page.text
+        assert 'illama_generated_tokens_total{model="A"} 3.0' in page.text
+        assert 'illama_model_switches_total{device="CPU"} 1.0' in page.text
+        assert 'illama_requests_running{device="CPU",model="B"} 0.0' in page.text
+        assert "nobody" not in page.text
+        host.chat("A", "hello")
+        eventually(lambda: host.http.get("/metrics").text and not host.ps(), "A is unloaded, whoever looks")
+        assert 'illama_model_evictions_total{reason="idle"} 1.0' in host.http.get("/metrics").text
+        assert httpx.get(f"{host.url}/metrics").status_code == 401
+
+
+def test_ps_tells_the_memory_that_was_measured(host: RunningHost) -> None:
+    host.chat("A", "hello")
+    model = host.loaded()
+    assert model["size"] == model["memory"]["pss"] > 2**20

@@ -6,7 +6,6 @@ Knows: what a terminal is told. Does not know: what a host does, or what keeps i
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 
 from illama.config import Settings
@@ -14,9 +13,10 @@ from illama.config import Settings
 
 def serve(args: argparse.Namespace, settings: Settings) -> int:
     """`illama serve`."""
+    from illama.host import logs
     from illama.host.app import serve as run_host
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings)
     if args.no_key:
         print("No key is asked for: every user of this machine may use, pull and remove models.", file=sys.stderr)
     else:

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from typing import Any
 
 
 def main() -> None:
-    """Print `[{"name", "full_name", "memory"}, ...]`; memory is the device's own in bytes, or null."""
+    """Print `[{"name", "full_name", "memory", "pdev"}, ...]`.
+
+    `memory` is the device's own in bytes, or null; `pdev` its PCI address, as `0000:03:00.0`, or null.
+    """
     pipe = os.dup(1)
     os.dup2(2, 1)  # what drivers print must not end up in the list
     import openvino
@@ -26,9 +30,21 @@ def main() -> None:
             "full_name": core.get_property(name, "FULL_DEVICE_NAME"),
             "memory": None,
         }
-        if name.startswith("GPU"):
+        # An integrated GPU works in the machine's memory.
+        if name.startswith("GPU") and "integrated" not in str(core.get_property(name, "DEVICE_TYPE")).lower():
             device["memory"] = int(core.get_property(name, "GPU_DEVICE_TOTAL_MEM_SIZE"))
+            device["pdev"] = _pci_address(core, name)
         devices.append(device)
     os.write(pipe, json.dumps(devices).encode())
     sys.stderr.flush()
     os._exit(0)
+
+
+def _pci_address(core: Any, name: str) -> str | None:
+    try:
+        found = re.search(
+            r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]", str(core.get_property(name, "DEVICE_PCI_INFO"))
+        )
+    except RuntimeError:
+        return None  # an older driver does not tell
+    return found.group() if found else None

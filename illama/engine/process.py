@@ -21,6 +21,7 @@ from typing import Any
 from illama.config import Settings
 from illama.engine import launch, protocol
 from illama.errors import CancelledError, EngineDiedError, EngineError, IllamaError, LoadError
+from illama.host import logs
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ class Engine:
 
     @property
     def _log_path(self) -> Path:
-        return self._settings.log_dir / "engine.log"
+        return logs.path_of(self._settings, "engine")
 
     @property
     def tokens_per_second(self) -> float:
@@ -168,8 +169,7 @@ class Engine:
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         try:
-            self._log_path.parent.mkdir(parents=True, exist_ok=True)
-            with _open_log(self._log_path) as stderr:
+            with logs.child_log(self._settings, "engine") as stderr:
                 self._log_start = os.fstat(stderr).st_size
                 # A session of its own: Ctrl-C in the terminal of `illama serve` is the host's to handle.
                 return await asyncio.create_subprocess_exec(
@@ -327,15 +327,6 @@ def _kill(process: asyncio.subprocess.Process) -> None:
             os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()
-
-
-@contextlib.contextmanager
-def _open_log(path: Path) -> Any:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _describe(code: int) -> str:

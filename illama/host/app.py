@@ -25,6 +25,7 @@ from illama.host import base, keys, ollama, openai, state
 from illama.host.devices import Devices
 from illama.host.dispatcher import Dispatcher
 from illama.host.jobs import Jobs
+from illama.host.metrics import Metrics, MetricsHandler
 from illama.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ class Host:
         self.on_demand = on_demand
         self.registry = Registry(settings.registry_dir)
         self.devices = Devices(settings)
-        self.dispatcher = Dispatcher(settings, self.registry, self.devices)
+        self.metrics = Metrics(self._is_known)
+        self.dispatcher = Dispatcher(settings, self.registry, self.devices, self.metrics)
         self.jobs = Jobs(settings)
         self.bound_to_loopback = True
         self._answering: set[base.Handler] = set()
@@ -57,6 +59,9 @@ class Host:
     def touch(self) -> None:
         """Somebody uses the host: its idle time begins anew."""
         self._touched = time.monotonic()
+
+    def _is_known(self, name: str) -> bool:
+        return any(entry.name == name for entry in self.registry.entries())
 
     def begins(self, handler: base.Handler) -> None:
         """A request has come."""
@@ -131,8 +136,9 @@ class Host:
             (r"/api/delete", ollama.Delete),
         ]
         mine = {"host": self}
+        page = {**mine, "page": lambda: self.metrics.render(self.dispatcher.loaded())}
         return web.Application(
-            [(pattern, handler, mine) for pattern, handler in routes],
+            [*((pattern, handler, mine) for pattern, handler in routes), (r"/metrics", MetricsHandler, page)],
             default_handler_class=base.Nothing,
             default_handler_args=mine,
             log_function=_log_request,

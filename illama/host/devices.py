@@ -8,31 +8,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-
-import psutil
 
 from illama.config import Settings
 from illama.engine import launch
 from illama.errors import ConfigError, LoadError
+from illama.host import drm, fitting, memory
+from illama.host.memory import Room
 from illama.registry import Entry
+
+log = logging.getLogger(__name__)
 
 _GIB = 2**30
 _MIN_KV = _GIB // 4
-# What an engine process takes before it has a model, as measured: Python, OpenVINO and GenAI.
-_ENGINE = 150 * 2**20
+# Seconds to wait for a device's memory after an unload: drivers free it behind the process's back.
+_RETURN_PATIENCE = 10.0
 # Seconds for OpenVINO's import and its look at the drivers; a driver that hangs must not hang the host.
 _PROBE_PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
 class Device:
-    """An OpenVINO device. `memory` is its own in bytes; None where it uses the machine's."""
+    """An OpenVINO device. `memory` is its own in bytes, None where it uses the machine's; `pdev` its PCI address."""
 
     name: str
     full_name: str
     memory: int | None = None
+    pdev: str | None = None
 
 
 class Devices:
@@ -66,30 +71,54 @@ class Devices:
             )
         return chosen
 
-    def free(self, name: str) -> int:
-        """Bytes that are free on a device now, whoever uses the rest. `found` must have been awaited before."""
-        assert self._found is not None, "devices were resolved before their memory is asked for"
-        memory = next((device.memory for device in self._found.result() if device.name == name), None)
-        return psutil.virtual_memory().available if memory is None else memory
+    async def room(self, name: str) -> Room:
+        """What a device has and what is free of it, whoever uses the rest."""
+        device = await self._device(name)
+        # In a thread: a GPU's use is found in the descriptors of every process.
+        return await asyncio.to_thread(memory.device, name, device.memory, device.pdev)
 
-    def check_room(self, name: str, entry: Entry) -> None:
-        """Raise LoadError, with the figures, if a model does not fit into what is free on a device."""
-        free, needed = self.free(name), need(entry)
-        if needed > free:
-            raise LoadError(
-                f"{entry.name} needs about {needed / _GIB:.1f} GiB on {name}, and {free / _GIB:.1f} GiB are free.",
-                hint="Close other programs, `illama stop` other models, or pull a smaller weight format.",
-            )
+    async def held(self, name: str, pid: int) -> dict[str, int | None]:
+        """Bytes that an engine's process holds, by kind: "pss" (or "rss" where that is not told), and "device"."""
+        use = await asyncio.to_thread(memory.usage, pid)
+        kinds: dict[str, int | None] = {"rss": use.rss} if use.pss is None else {"pss": use.pss}
+        device = await self._device(name)
+        if device.memory is not None:
+            kinds["device"] = (await asyncio.to_thread(drm.use, device.pdev, use.pids)).own
+        return kinds
+
+    async def parting(self, name: str, pid: int) -> Callable[[], Awaitable[None]] | None:
+        """Look at a device before an engine on it is ended; what is returned waits, after the end, for its memory.
+
+        It waits a bounded time, and says what did not come back. None for the machine's own memory, which is back when
+        the process has ended.
+        """
+        if (await self._device(name)).memory is None:
+            return None
+        before, held = (await self.room(name)).used, (await self.held(name, pid))["device"]
+
+        async def used() -> int | None:
+            return (await self.room(name)).used
+
+        async def wait() -> None:
+            if before is not None and held:
+                back = await fitting.watch_return(before, held, used, _RETURN_PATIENCE)
+                if back.missing:
+                    log.warning("%.2f GiB of %s did not come back after an unload", back.missing / _GIB, name)
+
+        return wait
 
     async def kv_budget(self, name: str, weights: int) -> int:
         """Bytes that the KV cache may take on a device beside `weights` bytes of model."""
-        memory = next((device.memory for device in await self.found() if device.name == name), None)
-        return kv_budget(memory, psutil.virtual_memory().available, weights)
+        own = (await self._device(name)).memory is not None
+        return kv_budget(await self.room(name), own, weights)
+
+    async def _device(self, name: str) -> Device:
+        return next(device for device in await self.found() if device.name == name)
 
 
-def need(entry: Entry) -> int:
-    """Bytes that loading a model takes at least: its weights, the smallest KV cache, and the engine itself."""
-    return entry.size + _MIN_KV + _ENGINE
+def need(entry: Entry) -> fitting.Need:
+    """What loading a model takes at least: with the smallest KV cache."""
+    return fitting.need(entry.size, _MIN_KV)
 
 
 def choose(asked: str, devices: list[str]) -> str | None:
@@ -108,14 +137,14 @@ def choose(asked: str, devices: list[str]) -> str | None:
     return None
 
 
-def kv_budget(device_memory: int | None, machine_available: int, weights: int) -> int:
-    """Bytes for the KV cache: four fifths of what a device has left, or on the machine's memory half of what is free.
+def kv_budget(room: Room, own: bool, weights: int) -> int:
+    """Bytes for the KV cache: four fifths of what a device's own memory has left, of the machine's half of it.
 
     On the machine's memory never more than 4 GiB, which every other program would miss; never less than a quarter GiB.
     """
-    if device_memory is not None:
-        return max(int((device_memory - weights) * 0.8), _MIN_KV)
-    return max(min((machine_available - weights) // 2, 4 * _GIB), _MIN_KV)
+    free = room.free if room.free is not None else room.total
+    left = (free or 0) - fitting.need(weights, 0).total
+    return max(int(left * 0.8) if own else min(left // 2, 4 * _GIB), _MIN_KV)
 
 
 async def _probe(settings: Settings) -> tuple[Device, ...]:

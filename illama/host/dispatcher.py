@@ -16,8 +16,10 @@ from typing import Any
 from illama.config import Settings
 from illama.engine.process import Engine
 from illama.errors import CancelledError, EngineDiedError, IllamaError, LoadError
-from illama.host import placing
+from illama.host import fitting, placing
 from illama.host.devices import Devices, need
+from illama.host.memory import Room
+from illama.host.metrics import Metrics
 from illama.host.scheduler import Effect, End, Fail, Grant, Load, Rules, Slot, State, Ticket
 from illama.registry import Entry, Registry
 
@@ -26,6 +28,8 @@ log = logging.getLogger(__name__)
 # An engine that died so often within so many seconds while it loaded a model is not started for that model until the
 # first of these deaths is so long ago: a crash costs minutes of a device, and every retrying client would ask for one.
 _DEATHS, _DEATHS_WITHIN = 3, 120.0
+# Seconds between two looks at an engine's memory: each costs milliseconds, and `ps` may be asked all the time.
+_MEASURE_EVERY = 2.0
 
 
 @dataclass
@@ -39,6 +43,9 @@ class Seat:
     load_began: float = 0.0
     load_ended: float = 0.0
     timer: asyncio.TimerHandle | None = None
+    held: dict[str, int | None] = field(default_factory=dict)  # measured bytes, by kind
+    measured_at: float = 0.0
+    replaced: bool = False  # the model before had to go for the next one
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -77,6 +84,7 @@ class Place:
             raise EngineDiedError("The engine ended before it could take the request.", hint="Send it again.")
         # Of the time that was waited, what a load took is the load's.
         load = max(0.0, min(seat.load_ended, now) - max(seat.load_began, ticket.since))
+        self._dispatcher.metrics.waited(seat.device, now - ticket.since - load)
         return Lease(
             engine=seat.engine,
             entry=seat.entry,
@@ -98,7 +106,8 @@ class Place:
 class Dispatcher:
     """All devices' slots. Must be used from the event loop's thread alone."""
 
-    def __init__(self, settings: Settings, registry: Registry, devices: Devices) -> None:
+    def __init__(self, settings: Settings, registry: Registry, devices: Devices, metrics: Metrics) -> None:
+        self.metrics = metrics
         self._settings = settings
         self._registry = registry
         self._devices = devices
@@ -111,7 +120,9 @@ class Dispatcher:
 
     async def enter(self, entry: Entry, keep_alive: float | None = None, device: str | None = None) -> Place:
         """Queue up for a model, on a device or on its own. Raises ConfigError if that device is not there."""
-        seat = self._seat_for(entry, await self._devices.resolve(device or entry.device))
+        name = await self._devices.resolve(device or entry.device)
+        room = None if self._settings.one_model else await self._devices.room(name)
+        seat = self._seat_for(entry, name, room)
         ticket = Ticket(next(self._ids), entry.name, time.monotonic(), keep_alive)
         place = self._places[ticket.id] = Place(self, seat, ticket)
         place.future.add_done_callback(lambda _: self._places.pop(ticket.id, None))
@@ -139,6 +150,12 @@ class Dispatcher:
             seat.changed.clear()
             await seat.changed.wait()
 
+    async def _measure(self, seat: Seat, engine: Engine) -> None:
+        if engine.pid:
+            held = await self._devices.held(seat.device, engine.pid)
+            if seat.engine is engine:
+                seat.held = held
+
     async def close(self, patience: float) -> None:
         """Refuse who waits, let what runs finish for `patience` seconds, end all engines."""
         self._closed = True
@@ -159,8 +176,12 @@ class Dispatcher:
                 await seat.changed.wait()
 
     def loaded(self) -> list[dict[str, Any]]:
-        """What each slot holds, in the fields of `ps`."""
+        """What each slot holds, in the fields of `ps`. Memory is that of the latest look; a new one is begun."""
         now = time.monotonic()
+        for seat in self._seats:
+            if seat.engine and seat.engine.facts and now - seat.measured_at > _MEASURE_EVERY:
+                seat.measured_at = now
+                self._spawn(self._measure(seat, seat.engine))
         return [self._describe(seat, now) for seat in self._seats if seat.slot.model]
 
     def _describe(self, seat: Seat, now: float) -> dict[str, Any]:
@@ -178,6 +199,7 @@ class Dispatcher:
             "pipeline": facts["pipeline"] if facts else None,
             "context_length": facts["context_length"] if facts else None,
             "tokens_per_second": round(engine.tokens_per_second, 1) if engine else 0.0,
+            "memory": dict(seat.held),
             "until_seconds": None if expires is None else round(max(expires - now, 0.0), 1),
         }
 
@@ -186,14 +208,14 @@ class Dispatcher:
         """Whether any request waits or runs, or an engine is loaded."""
         return any(seat.slot.model or seat.slot.waiting for seat in self._seats)
 
-    def _seat_for(self, entry: Entry, device: str) -> Seat:
-        """The slot in which a request for a model queues up."""
+    def _seat_for(self, entry: Entry, device: str, room: Room | None) -> Seat:
+        """The slot in which a request for a model queues up; `room` is None if a device has one slot."""
         seats = [seat for seat in self._seats if seat.device == device]
-        if seats and self._settings.one_model:
+        if seats and room is None:
             return seats[0]
         # A model that is still being loaded has not taken its memory yet.
-        coming = sum(need(seat.entry) for seat in seats if seat.entry and seat.slot.state is State.LOADING)
-        fits = need(entry) + coming <= self._devices.free(device)
+        coming = sum(need(seat.entry).total for seat in seats if seat.entry and seat.slot.state is State.LOADING)
+        fits = room is None or room.free is None or need(entry).total + coming <= room.free
         slot = placing.choose([seat.slot for seat in seats], entry.name, fits=fits)
         found = next((seat for seat in seats if seat.slot is slot), None)
         if found is None:
@@ -205,23 +227,30 @@ class Dispatcher:
 
     async def _make_room(self, seat: Seat, entry: Entry) -> None:
         """Evict what nobody uses, longest unused first, until a model fits. Raises LoadError if it does not."""
-        while need(entry) > self._devices.free(seat.device):
-            others = [s for s in self._seats if s.device == seat.device and s is not seat]
-            slot = placing.evictable([s.slot for s in others])
-            victim = next((s for s in others if s.slot is slot), None)
-            if victim is None or slot is None or slot.model is None:
-                break
-            log.info("evicting %s from %s to make room for %s", slot.model, seat.device, entry.name)
-            name, engine = slot.model, victim.engine
-            self._apply(victim, slot.unload(name, time.monotonic()))
-            await self._gone(victim, name, engine)
-        self._devices.check_room(seat.device, entry)
+        while True:
+            try:
+                fitting.fits(entry.name, need(entry), await self._devices.room(seat.device))
+            except LoadError:
+                others = [s for s in self._seats if s.device == seat.device and s is not seat]
+                slot = placing.evictable([s.slot for s in others])
+                victim = next((s for s in others if s.slot is slot), None)
+                if victim is None or slot is None or slot.model is None:
+                    raise
+                log.info("evicting %s from %s to make room for %s", slot.model, seat.device, entry.name)
+                name, engine = slot.model, victim.engine
+                self._apply(victim, slot.unload(name, time.monotonic(), why="lru"))
+                await self._gone(victim, name, engine)
+            else:
+                return
 
     def _apply(self, seat: Seat, effects: list[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Load):
                 self._spawn(self._load(seat, effect.model))
             elif isinstance(effect, End):
+                seat.replaced = effect.why == "switch"
+                if effect.why != "broken":
+                    self.metrics.evicted(effect.why)
                 self._spawn(self._end(seat, effect.reason))
             else:
                 place = self._places.get(effect.id)
@@ -256,7 +285,7 @@ class Dispatcher:
     async def _load(self, seat: Seat, model: str) -> None:
         seat.load_began = seat.load_ended = time.monotonic()
         seat.load_ended = float("inf")
-        engine = Engine(self._settings, lambda error: self._apply(seat, seat.slot.died(error, time.monotonic())))
+        engine = Engine(self._settings, lambda error: self._died(seat, error))
         seat.engine = engine
         try:
             self._refuse_if_it_keeps_dying(model)
@@ -276,16 +305,23 @@ class Dispatcher:
             )
         except Exception as problem:  # noqa: BLE001 - whatever it was, those who wait must hear of it
             error = self._explain(problem, model, engine)
+            self.metrics.load_failed(model, error)
             seat.load_ended = time.monotonic()
             if not isinstance(problem, CancelledError):
                 log.warning("loading %s on %s failed: %s", model, seat.device, error.message)
             self._apply(seat, seat.slot.load_failed(error, time.monotonic()))
         else:
             self._deaths.pop(model, None)
-            seat.load_ended = time.monotonic()
+            seat.load_ended = seat.measured_at = time.monotonic()
             seconds = seat.load_ended - seat.load_began
+            self.metrics.loaded(model, seat.device, seconds, replaced=seat.replaced)
+            await self._measure(seat, engine)
             log.info("loaded %s on %s in %.1f s (pid %s)", model, seat.device, seconds, engine.pid)
             self._apply(seat, seat.slot.loaded(facts["slots"], time.monotonic()))
+
+    def _died(self, seat: Seat, error: IllamaError) -> None:
+        self.metrics.engine_died()
+        self._apply(seat, seat.slot.died(error, time.monotonic()))
 
     def _refuse_if_it_keeps_dying(self, model: str) -> None:
         recent = [at for at in self._deaths.get(model, ()) if at > time.monotonic() - _DEATHS_WITHIN]
@@ -313,9 +349,14 @@ class Dispatcher:
 
     async def _end(self, seat: Seat, reason: IllamaError | None) -> None:
         engine, model = seat.engine, seat.slot.model
-        if engine:
+        if engine and engine.pid:
+            wait = await self._devices.parting(seat.device, engine.pid)
             await engine.end(reason)
-        if seat.engine is engine:
-            seat.engine = seat.entry = None
+            if wait:
+                await wait()
+        elif engine:
+            await engine.end(reason)
+        seat.engine = seat.entry = None
+        seat.held = {}
         log.info("unloaded %s from %s", model, seat.device)
         self._apply(seat, seat.slot.ended(time.monotonic()))

@@ -17,6 +17,7 @@ from typing import Any
 from illama.config import Settings
 from illama.engine import launch
 from illama.errors import HostBusyError
+from illama.host import logs
 
 log = logging.getLogger(__name__)
 
@@ -76,21 +77,16 @@ class Job:
             await self.task
 
     async def _run(self) -> None:
-        path = self._settings.log_dir / "pull.log"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        try:
+        with logs.child_log(self._settings, "pull") as stderr:
             process = self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "illama.pull"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                stderr=descriptor,
+                stderr=stderr,
                 limit=_MAX_LINE,
                 env=launch.environment(os.environ),
                 start_new_session=True,
             )
-        finally:
-            os.close(descriptor)
         assert process.stdin is not None, "its input is a pipe"
         assert process.stdout is not None, "its output is a pipe"
         process.stdin.write(json.dumps(self._request).encode() + b"\n")

@@ -231,8 +231,12 @@ def _loaded(model: dict[str, Any]) -> dict[str, Any]:
     entry: Entry | None = model.pop("entry")
     until = model["until_seconds"]
     expires = _NEVER if until is None else (datetime.now(timezone.utc) + timedelta(seconds=until)).isoformat()
-    known = {"digest": entry.digest, "size": entry.size, "details": _details(entry)} if entry else {}
-    return {**model, "model": model["name"], **known, "expires_at": expires}
+    known = {"digest": entry.digest, "details": _details(entry)} if entry else {}
+    # Measured where it can be, else what the files say.
+    measured = sum(count for count in model["memory"].values() if count)
+    size = measured or (entry.size if entry else 0)
+    own = model["memory"].get("device") or 0
+    return {**model, "model": model["name"], "size": size, "size_vram": own, **known, "expires_at": expires}
 
 
 def _now() -> str:

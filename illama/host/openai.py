@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from illama.engine.process import Batch
-from illama.errors import IllamaError
+from illama.errors import CancelledError, IllamaError
 from illama.host import schema
 from illama.host.base import Handler
 from illama.host.runs import Run
@@ -68,14 +68,22 @@ class ChatCompletions(Handler):
             schema.device(request.device),
         )
         self._answer = Answer(entry.name, bool(request.logprobs))
+        self._error: IllamaError | None = None
         try:
             if request.stream:
                 await self._stream(run, request)
             else:
                 await self._whole(run)
+        except IllamaError as error:
+            self._error = error
+            raise
         finally:
             run.cancel()  # no-op for one that ended
             self.host.touch()
+            if self.gone.is_set():
+                self._error = CancelledError("The client has gone.")
+            timings = run.timings() if run.answered else None
+            self.host.metrics.request_finished("openai", entry.name, timings, self._error)
 
     async def _whole(self, run: Run) -> None:
         collected = await self.while_here(_collect(run))
@@ -92,6 +100,7 @@ class ChatCompletions(Handler):
             if await self.push(self._answer.opening()) and await self._pinging(run, run.news(), _PING_EVERY):
                 await self._follow(run, request)
         except IllamaError as error:
+            self._error = error
             if not self.streaming:
                 raise
             await self.push(_frame(self.shape(error)) + b"data: [DONE]\n\n")

@@ -86,6 +86,11 @@ class Run:
             raise ContextLengthError.of(limit, at_least, at_least=True)
 
     @property
+    def answered(self) -> bool:
+        """Whether the engine has finished it, so that there are figures."""
+        return self._generation is not None and self._generation.summary is not None
+
+    @property
     def summary(self) -> dict[str, Any]:
         """The engine's summary, after the end."""
         assert self._generation is not None, "open() comes first"

@@ -15,8 +15,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from illama.errors import CancelledError, HostBusyError, IllamaError
+
+# Why a model leaves: nobody used it, another one was asked for (alone, or for want of room), somebody said so, or it
+# never came to work, or stopped by itself.
+Why = Literal["idle", "switch", "lru", "stop", "broken"]
 
 
 class State(str, enum.Enum):
@@ -62,6 +67,7 @@ class End:
 
     model: str
     reason: IllamaError | None = None
+    why: Why = field(default="stop", compare=False)
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,7 @@ class Slot:
     ttl: float = 0.0
     stopping: bool = False  # the loaded model is to go once what runs has finished
     closed: bool = False  # the host is ending
+    _stop_why: Why = "stop"
     _effects: list[Effect] = field(default_factory=list)
 
     # What happens, told from outside. Each returns the effects that follow.
@@ -142,7 +149,7 @@ class Slot:
         """The model could not be loaded: all who wait for it get the reason; its process is still to end."""
         if self.state is State.LOADING:
             self._fail_waiters(self.model, error)
-            self._leave()
+            self._leave("broken")
         return self._settle(now)
 
     def died(self, error: IllamaError, now: float) -> list[Effect]:
@@ -150,7 +157,7 @@ class Slot:
         if self.state in (State.READY, State.DRAINING):
             self._effects += [Fail(id, error) for id in self.running]
             self.running.clear()
-            self._leave()
+            self._leave("broken")
         return self._settle(now)
 
     def ended(self, now: float) -> list[Effect]:
@@ -160,18 +167,18 @@ class Slot:
             return self._settle(now, left)
         return self._settle(now)
 
-    def unload(self, model: str, now: float, *, force: bool = False) -> list[Effect]:
+    def unload(self, model: str, now: float, *, force: bool = False, why: Why = "stop") -> list[Effect]:
         """An operator wants this model gone: after what runs, or by force at once."""
         if self.model == model:
             stopped = CancelledError(f"{model} was stopped.", hint="Send the request again to load it anew.")
             if self.state is State.LOADING:
                 self._fail_waiters(model, stopped)
             elif self.state in (State.READY, State.DRAINING):
-                self.stopping = True
+                self.stopping, self._stop_why = True, why
                 if force:
                     self._effects += [Fail(id, stopped) for id in self.running]
                     self.running.clear()
-                    self._leave(stopped)
+                    self._leave(why, stopped)
         return self._settle(now)
 
     def tick(self, now: float) -> list[Effect]:
@@ -210,7 +217,7 @@ class Slot:
         if self.state in (State.READY, State.DRAINING):
             self._serve(now)
         if self.state is State.LOADING and not self._own():
-            self._leave()  # nobody waits for this load any more
+            self._leave("stop")  # nobody waits for this load any more
         if self.state is State.EMPTY and self.waiting:
             # After a switch it is a rival's turn, even if somebody still waits for the model that left.
             first = next((t for t in self.waiting.values() if t.model != left), next(iter(self.waiting.values())))
@@ -236,13 +243,17 @@ class Slot:
         expiry = self.expires_at()
         expired = expiry is not None and now >= expiry
         # Nothing runs and the batch has room, so nobody who waits here waits for the loaded model, unless it drains.
-        if self.state is State.DRAINING or expired or any(True for _ in self._rivals()):
-            self._leave()
+        if self.stopping:
+            self._leave(self._stop_why)
+        elif any(True for _ in self._rivals()):
+            self._leave("switch")
+        elif expired:
+            self._leave("idle")
 
-    def _leave(self, reason: IllamaError | None = None) -> None:
+    def _leave(self, why: Why, reason: IllamaError | None = None) -> None:
         assert self.model is not None, "a slot that is left held a model"
         self.state = State.UNLOADING
-        self._effects.append(End(self.model, reason))
+        self._effects.append(End(self.model, reason, why))
 
     def _own(self) -> list[Ticket]:
         return [ticket for ticket in self.waiting.values() if ticket.model == self.model]
