@@ -101,13 +101,12 @@ def show(report: common.Report, counts: list[int], found: dict[tuple[str, int], 
         report.aim(
             f"tokens/s of the host over the bare engine's, {count} at once", common.median(ratios[count]), least=0.97
         )
-    few, many = counts[0], counts[-1]
-    if few != many:
+    for many in counts[1:]:
         for kind in ("host", "bare"):
-            gains = [m / f for m, f in zip(each(kind, many, "rate"), each(kind, few, "rate"), strict=True)]
-            figures[f"{kind}_gain"] = common.summary(gains)
+            gains = [m / f for m, f in zip(each(kind, many, "rate"), each(kind, counts[0], "rate"), strict=True)]
+            figures[f"{kind}_gain_{many}"] = common.summary(gains)
             if kind == "host":
-                report.aim(f"tokens/s at {many} over {few}", common.median(gains), least=2.2)
+                report.aim(f"tokens/s at {many} over {counts[0]}", common.median(gains), least=2.2)
             else:
                 print(f"        the bare engine's: {common.spread(gains, '.2f')}")
     report.body["figures"] = figures
