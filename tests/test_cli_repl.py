@@ -94,7 +94,7 @@ def test_settings_count_from_the_next_question_on(converse, play):
 def test_what_cannot_be_obeyed_is_said_and_changes_nothing(converse, play, typed):
     out, _ = converse(f"{typed}\rhi\r")
     assert typed.split()[-1].removeprefix("/") in out or "no setting colour" in out
-    assert set(sent(play)[0]) == {"path", "model", "messages", "stream", "stream_options"}
+    assert set(sent(play)[0]) == {"path", "model", "messages", "stream", "stream_options", "header_wait"}
 
 
 def test_show_tells_of_the_model_and_the_settings(converse):
