@@ -133,6 +133,12 @@ def cpu_seconds(pid: int) -> float:
     return total
 
 
+def busy_seconds() -> float:
+    """What all of the machine's cores have worked so far, for whomever; also what a hypervisor took from them."""
+    times = psutil.cpu_times()
+    return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
+
+
 # --- requests
 
 

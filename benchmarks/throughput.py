@@ -9,6 +9,7 @@ what this machine does besides hits both. Each client sends its requests one aft
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import sys
 import time
@@ -42,6 +43,12 @@ def main() -> int:
         where = common.Where(host.url, host.key)
 
         def measure(kind: str, prompts: list[list[str]], tokens: int) -> dict[str, Any]:
+            busy = common.busy_seconds()
+            taken = once(kind, prompts, tokens)
+            strangers = common.busy_seconds() - busy - taken["cpu"] - taken.get("client_cpu", 0.0)
+            return {**taken, "strangers": max(strangers, 0.0) / taken["seconds"] / os.cpu_count()}
+
+        def once(kind: str, prompts: list[list[str]], tokens: int) -> dict[str, Any]:
             if kind == "bare":
                 return bare.run(prompts, tokens)
             cpu, own = common.cpu_seconds(host.process.pid), time.process_time()
@@ -97,6 +104,11 @@ def show(report: common.Report, counts: list[int], found: dict[tuple[str, int], 
     common.table(COLUMNS, rows)
     client = ", ".join(f"{figures[str(count)]['client_cpu']['median']:.2f} at {count}" for count in counts)
     print(f"Median (lowest to highest) of {len(ratios[counts[0]])} rounds. The load's own CPU, ms a token: {client}.")
+    strangers = [one["strangers"] for rounds in found.values() for one in rounds]
+    figures["strangers"] = common.summary(strangers)
+    print(
+        f"Other programs took {common.spread(strangers, '.0%')} of the machine meanwhile: above a tenth, run it again."
+    )
     for count in counts:
         report.aim(
             f"tokens/s of the host over the bare engine's, {count} at once", common.median(ratios[count]), least=0.97
