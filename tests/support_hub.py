@@ -60,8 +60,9 @@ class PlayHub:
         self.status: int | None = None
         self.ranges = True
         self.good_token = "hf_good"
-        self.gate: threading.Event | None = None  # when set, files stop halfway until it is
+        self.gate: threading.Event | None = None  # while it is not set, big files stop halfway
         self.halfway = threading.Event()
+        self.reached = 0
         self.url = ""
         self.storage_url = ""
 
@@ -220,8 +221,9 @@ def _handler(hub: PlayHub, kind: str) -> type[http.server.BaseHTTPRequestHandler
             self.end_headers()
             end = hub.cut(name, start, len(data))
             sent = data if end is None else data[:end]
-            if hub.gate and len(sent) > 1:
+            if hub.gate and len(sent) > 1000:
                 self.put(name, sent[: len(sent) // 2])
+                hub.reached = start + len(sent) // 2
                 hub.halfway.set()
                 hub.gate.wait(60)
                 sent = sent[len(sent) // 2 :]

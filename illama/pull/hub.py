@@ -6,6 +6,7 @@ are transferred, or which of them make a model.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +76,8 @@ class Listing:
 
 def look(hub: Hub, wanted: HubRepo) -> Listing:
     """Ask the hub what is in a repository. Raises PullError, with a message of its own for each way to be refused."""
+    # Read at its first import. Without it, the library asks the hub which tools' names to report, and reports them.
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RevisionNotFoundError
 
