@@ -41,6 +41,16 @@ class Job:
         self._process: asyncio.subprocess.Process | None = None
         self.task = asyncio.create_task(self._run())
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing is to be expected any more, though its process may still be on its way out."""
+        return self.task.done() or self._told_its_end
+
+    @property
+    def _told_its_end(self) -> bool:
+        last = self._lines[-1] if self._lines else {}
+        return "error" in last or last.get("status") == "success"
+
     async def watch(self) -> AsyncGenerator[dict[str, Any], None]:
         """Each line of progress from now on (a late one begins with the latest), up to the last, which ends it.
 
@@ -101,7 +111,7 @@ class Job:
             with contextlib.suppress(ValueError):
                 self._tell(json.loads(line))
         code = await process.wait()
-        if not self._lines or not ({"error"} & self._lines[-1].keys() or self._lines[-1].get("status") == "success"):
+        if not self._told_its_end:
             message = f"The pull's process ended unexpectedly (exit code {code})."
             hint = "Pull again: it goes on from what is there. The reason may be in pull.log."
             self._tell({"error": f"{message} {hint}", "code": "pull_failed", "hint": hint})
@@ -126,7 +136,7 @@ class Jobs:
         """
         key = (canonical(source), name, device)
         job = self._jobs.get(key)
-        if job is None or job.task.done():
+        if job is None or job.over:
             if len(self._jobs) >= _MAX_JOBS:
                 raise HostBusyError(f"{_MAX_JOBS} pulls are under way.", hint="Wait until one of them has finished.")
             job = self._jobs[key] = Job(self._settings, {"source": source, "name": name, "device": device}, token)
