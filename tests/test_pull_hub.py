@@ -23,6 +23,7 @@ from support_models import pull_environment, run_pull, tiny_gguf, tiny_ir
 from illama.config import Settings
 from illama.errors import CancelledError, PullError
 from illama.pull import convert, transfer
+from illama.pull.hub import Hub, refused
 from illama.pull.job import Result, pull
 from illama.pull.progress import Progress
 from illama.registry import Registry
@@ -389,6 +390,14 @@ def test_what_cannot_be_used_is_refused_before_it_is_fetched(hub, files, message
     assert hub.bytes_sent() == 0
 
 
+def test_what_came_whole_and_is_no_model_is_not_kept(hub, tiny, home, registry):
+    tiny.files["openvino_tokenizer.xml"] = b"not a graph"
+    problem = failure()
+    assert problem.message.startswith(f"{NAME} cannot be used as a model: openvino_tokenizer.xml")
+    assert downloads(home) == []
+    assert registry.entries() == []
+
+
 # Who may.
 
 
@@ -447,6 +456,18 @@ def test_a_gated_repository_is_pulled_with_a_token_that_nobody_else_sees(hub, ti
     assert "hf_good" not in json.dumps(lines)
     written = [path for path in home.rglob("*") if path.is_file()]
     assert not [path for path in written if b"hf_good" in path.read_bytes()]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_gated_repository_says_more_to_an_account_without_access(status):
+    stranger, known = (refused(Hub("https://hub.example", token), "a/b", status, "GatedRepo") for token in (None, "t"))
+    assert "Accept its terms at https://hub.example/a/b" in stranger.hint
+    assert "has no access" in known.hint
+    assert refused(Hub("https://hub.example", "t"), "a/b", 403, None).message != known.message
+
+
+def test_a_token_does_not_show_in_what_is_printed():
+    assert "secret" not in repr(Hub("https://hub.example", "secret"))
 
 
 def test_what_is_no_token_is_refused_without_being_quoted(home):

@@ -8,12 +8,13 @@ import threading
 
 import pytest
 from support_host import eventually, running_host
-from support_hub import playing, repo_of
+from support_hub import Repo, playing, repo_of
 from support_models import real_model_cache, tiny_ir
 
 from illama.client import Client
 from illama.config import Settings
 from illama.errors import PullError
+from illama.pull import CATALOGUE
 from illama.registry import Registry
 
 REPO = "OpenVINO/phi-4-int4-ov"
@@ -131,3 +132,20 @@ def test_a_real_model_is_pulled_from_a_hub_through_cuts_and_answers(hub, home):
     assert entry.digest == hashlib.sha256(weights).hexdigest()
     assert len([each for each in hub.asked if each.server == "storage" and "range" in each.headers]) >= 3
     assert hub.bytes_sent() < 1.1 * entry.size
+
+
+@pytest.mark.slow
+def test_a_real_gguf_file_is_pulled_from_a_hub_converted_and_answers(hub, home):
+    file = real_model_cache() / "cache" / "downloads" / CATALOGUE[0].file_name
+    hub.repos["some/SmolLM2-GGUF"] = Repo({"SmolLM2-Q4_1.gguf": file, "SmolLM2-Q8_0.gguf": b"another"})
+    with (
+        running_host(home, HF_ENDPOINT=hub.url, ILLAMA_ENGINE="openvino", ILLAMA_DEVICE="CPU"),
+        client_of(home) as client,
+    ):
+        assert list(client.pull("some/SmolLM2-GGUF:q4_1"))[-1]["name"] == "SmolLM2"
+        reply = client.chat(
+            "What is the capital of France?", model="some/SmolLM2-GGUF:Q4_1", max_tokens=20, temperature=0
+        )
+        assert "Paris" in reply.text
+    entry = Registry(home / "registry").get("smollm2")
+    assert (entry.digest, entry.weight_format, entry.context_length) == (CATALOGUE[0].sha256, "q4_1", 8192)

@@ -74,7 +74,6 @@ HUB: tuple[HubItem, ...] = (
     HubItem("OpenVINO/Mistral-7B-Instruct-v0.3-int4-ov", ("mistral", "mistral:7b")),
     HubItem("OpenVINO/DeepSeek-R1-Distill-Qwen-7B-int4-ov", ("deepseek-r1:7b",)),
     HubItem("OpenVINO/TinyLlama-1.1B-Chat-v1.0-int4-ov", ("tinyllama", "tinyllama:1.1b")),
-    HubItem("OpenVINO/gpt-oss-20b-int4-ov", ("gpt-oss", "gpt-oss:20b")),
 )
 
 

@@ -6,12 +6,14 @@ Knows: the order in which a repository is asked, chosen from, fetched and made a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from illama.config import Settings
+from illama.errors import PullError
 from illama.pull import gguf, local, recipes, selection, transfer
 from illama.pull.files import alone, need_space
 from illama.pull.hub import Hub, Listing, look
@@ -51,7 +53,9 @@ def plan(wanted: HubRepo, device: str | None, settings: Settings, token: str | N
 
     def _from_file(staged: Path) -> dict[str, Any]:
         file = folder / chosen.weights.local
-        return from_gguf(file, gguf.read_header(file), name, staged, device, settings, progress)
+        with _judged(listing.repo, folder):
+            facts = gguf.read_header(file)
+        return from_gguf(file, facts, name, staged, device, settings, progress)
 
     weights = chosen.weights
     source = {"kind": "hub", "repo": listing.repo, "revision": listing.commit, "sha256": weights.sha256}
@@ -75,8 +79,20 @@ def _get(hub: Hub, listing: Listing, folder: Path, progress: Progress, files: An
     transfer.fetch(hub, listing, files, folder, progress)
 
 
+@contextmanager
+def _judged(repo: str, folder: Path) -> Iterator[None]:
+    """What came whole and still is no model never will be one: it is not kept."""
+    try:
+        yield
+    except PullError as problem:
+        workspace.delete(folder)
+        message = problem.message.replace(str(folder), repo)
+        raise PullError(message, hint="Use another repository of that model.", status=problem.status) from problem
+
+
 def _from_ir(repo: str, folder: Path, staged: Path, progress: Progress) -> dict[str, Any]:
-    facts = local.read(folder)
+    with _judged(repo, folder):
+        facts = local.read(folder)
     local.stage(folder, facts, staged, progress, name=repo)
     return {
         "architecture": facts.architecture,
