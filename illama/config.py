@@ -119,6 +119,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("ILLAMA_HOST", "0.0.0.0", _text, "bind address of `illama serve`; on demand: loopback unless set"),
     Variable("ILLAMA_PORT", "11434", _integer(1, 65535), "port of `illama serve`; on demand: if it is free"),
     Variable("HF_TOKEN", None, _text, "the hub's token", secret=True),
+    Variable("HF_ENDPOINT", "https://huggingface.co", _url, "the hub that models are pulled from"),
     Variable("ILLAMA_HOME", None, _path, "one folder for registry, cache, logs and state"),
     Variable("ILLAMA_API_KEY", None, _text, "the owner's key; made at first start", secret=True),
     Variable("ILLAMA_BASE_URL", None, _url, "use this host and start none"),
@@ -156,6 +157,7 @@ class Settings:
     host: str
     port: int
     hf_token: str | None
+    hf_endpoint: str
     home: Path | None
     api_key: str | None
     base_url: str | None

@@ -451,7 +451,7 @@ def test_the_process_speaks_lines_of_json_and_ends_with_success(home, tmp_path):
 
 
 def test_the_process_ends_with_an_error_that_arrives_as_what_it_was(home):
-    line = run_pull({"source": "microsoft/Phi-4"}, home)[-1]
+    line = run_pull({"source": "nobody-knows-this"}, home)[-1]
     error = from_wire(line["status_code"], line)
     assert (type(error).__name__, error.status, error.code) == ("ModelNotFoundError", 404, "model_not_found")
     assert "smollm2" in error.hint

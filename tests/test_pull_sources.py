@@ -9,9 +9,13 @@ from support_models import REQUIRED, tiny_gguf, tiny_ir
 
 from illama.errors import CancelledError, ModelNotFoundError, PullError
 from illama.pull import CATALOGUE, GgufFile, Installed, IrFolder, gguf, local, localize, recipes, resolve
+from illama.pull.catalog import HUB, known_names
 from illama.pull.files import need_space
 from illama.pull.progress import Progress
+from illama.pull.repos import HubRepo, is_repo
+from illama.pull.sources import canonical, on_hub
 from illama.registry import Registry
+from illama.registry.names import fold
 
 
 @pytest.fixture
@@ -54,10 +58,89 @@ def test_an_unknown_name_gets_the_nearest_and_what_can_be_pulled(registry):
     assert "path" in caught.value.hint
 
 
-def test_a_hub_repository_is_told_apart_honestly(registry):
-    with pytest.raises(ModelNotFoundError, match="does not download from hubs") as caught:
-        resolve("microsoft/Phi-4", registry)
-    assert "smollm2" in caught.value.hint
+@pytest.mark.parametrize(
+    ("source", "repo"),
+    [
+        ("microsoft/Phi-4", HubRepo("microsoft/Phi-4")),
+        ("a/b:latest", HubRepo("a/b")),
+        ("a/b@v1.0", HubRepo("a/b", revision="v1.0")),
+        ("a/b@refs/pr/1", HubRepo("a/b", revision="refs/pr/1")),
+        ("a/b-GGUF:Q4_K_M", HubRepo("a/b-GGUF", quant="Q4_K_M")),
+        ("a/b@main:Q8_0", HubRepo("a/b", revision="main", quant="Q8_0")),
+        ("a/b:Q8_0@main", HubRepo("a/b", revision="main", quant="Q8_0")),
+        ("hf.co/a/b:Q8_0", HubRepo("a/b", quant="Q8_0")),
+        ("huggingface.co/a/b", HubRepo("a/b")),
+        ("https://huggingface.co/a/b/", HubRepo("a/b")),
+        ("https://HuggingFace.co/a/b/tree/v2?x=1#y", HubRepo("a/b", revision="v2")),
+        ("https://hf.co/a/b/blob/main/x/y.gguf", HubRepo("a/b", revision="main", file="x/y.gguf")),
+    ],
+)
+def test_a_repository_on_the_hub_is_known_by_all_its_names(registry, source, repo):
+    assert resolve(source, registry) == on_hub(source) == repo
+    assert localize(source) == source
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "a/b/c",
+        "a/..",
+        "a/b@../x",
+        "a/b;rm -rf x",
+        "$(x)/b",
+        "a/b\nc",
+        "a--b/c",
+        "a/b@x@y",
+        "a/b:",
+        "https://huggingface.co/datasets/a/b",
+        "https://huggingface.co/a",
+        "https://evil.example/a/b",
+        "https://huggingface.co@evil.example/a/b",
+        "https://huggingface.co/a/b/blob/main/../../x.gguf",
+        "a/" + "b" * 200,
+    ],
+)
+def test_what_is_no_repository_is_nothing(registry, source):
+    assert on_hub(source) is None
+    with pytest.raises(ModelNotFoundError):
+        resolve(source, registry)
+
+
+def test_every_short_name_means_one_thing():
+    names = [fold(name) for name in known_names()]
+    assert len(names) == len(set(names))
+    assert all(is_repo(item.repo) for item in HUB)
+
+
+def test_a_short_name_brings_its_repository_and_its_names(registry):
+    assert resolve(" Qwen3:8B ", registry) == HubRepo("OpenVINO/Qwen3-8B-int4-ov", aliases=("qwen3", "qwen3:8b"))
+    assert on_hub("smollm2") is None
+    with pytest.raises(ModelNotFoundError) as caught:
+        resolve("qwen3:8c", registry)
+    assert "qwen3:8b" in caught.value.hint
+
+
+def test_names_of_one_repository_are_one_source():
+    same = {canonical(each) for each in ("phi4", "PHI4:14b", "OpenVINO/phi-4-int4-ov", "hf.co/openvino/phi-4-int4-ov")}
+    assert len(same) == 1
+    assert canonical("phi4") != canonical("OpenVINO/phi-4-int4-ov@v1")
+    assert canonical("smollm2") == canonical("SmolLM2-135M-Instruct")
+    assert canonical("/models/x.gguf") == "/models/x.gguf"
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        ({"dtype": "int4"}, "int4"),
+        ({"dtype": "fp16", "quantization_config": None}, "fp16"),
+        ({"dtype": None, "quantization_config": {"bits": 8}}, "int8"),
+        ({"quantization_config": {"bits": "many"}}, None),
+        ({"dtype": "../x"}, None),
+        ([], None),
+    ],
+)
+def test_a_repositorys_word_about_its_weights_is_taken_if_it_is_one(config, kind):
+    assert local.weight_format(config) == kind
 
 
 @pytest.mark.parametrize(

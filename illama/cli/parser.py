@@ -98,10 +98,11 @@ def _model_verbs(verb: Any) -> None:
         "pull",
         "pull:pull",
         "fetch a model",
-        "SOURCE is a name of the catalogue (smollm2), a local folder in OpenVINO's format, or a local .gguf file.\n"
+        "SOURCE is a name of the catalogue (smollm2, qwen3:8b), a repository on the hub (OpenVINO/Qwen3-8B-int4-ov,\n"
+        "ORG/REPO@REVISION, ORG/REPO-GGUF:Q4_K_M), a local folder in OpenVINO's format, or a local .gguf file.\n"
         "Nothing is ever overwritten. Ctrl-C stops the pull, unless somebody else waits for the same one.",
     )
-    made.add_argument("source", metavar="SOURCE", help="catalogue name, folder or .gguf file")
+    made.add_argument("source", metavar="SOURCE", help="catalogue name, repository, folder or .gguf file")
     made.add_argument("--name", metavar="NAME", help="what the model is to be called here")
     made.add_argument("--device", metavar="DEVICE", help="pin it to an OpenVINO device: CPU, GPU, GPU.1, NPU")
 

@@ -50,12 +50,13 @@ def installed(client: Client, model: str) -> str:
     try:
         client.show(model)
     except ModelNotFoundError:
-        from illama.pull.catalog import find
+        from illama.pull.catalog import find, find_on_hub
 
-        item = find(model)
-        if item is None:
+        pinned, repo = find(model), find_on_hub(model)
+        if pinned is None and repo is None:
             raise
-        print(f"{model} is not installed yet: pulling {item.name} ({text.size(item.size)}).", file=sys.stderr)
+        what = f"{pinned.name} ({text.size(pinned.size)})" if pinned else repo.repo if repo else model
+        print(f"{model} is not installed yet: pulling {what}.", file=sys.stderr)
         return str(fetch(client, model)["name"])
     return model
 

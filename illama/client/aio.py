@@ -150,7 +150,7 @@ class AsyncClient(ClientBase):
 
         Use `contextlib.aclosing` if you may leave early: an abandoned asynchronous generator is closed late.
         """
-        response, _ = await self.open(wire.pull(source, name, device))
+        response, _ = await self.open(wire.pull(source, name, device, self._hub_token(source)))
         last: dict[str, Any] = {}
         try:
             async for line in _lines(response):

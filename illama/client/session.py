@@ -25,6 +25,11 @@ class Session:
         if base_url:
             self._named = Endpoint(base_url.rstrip("/").removesuffix("/v1"), api_key or self.settings.api_key)
 
+    @property
+    def own(self) -> bool:
+        """Whether the host is this user's own, on this machine: found or started, not named."""
+        return self._named is None and not self.settings.base_url
+
     def known(self) -> Endpoint | None:
         """The host, if it was found and has not ended since. Costs microseconds."""
         found = self._named or self._endpoint
@@ -69,6 +74,13 @@ class ClientBase:
     def api_key(self) -> str | None:
         """The key that goes with it. Finds or starts the host, if that has not happened yet."""
         return self.session.endpoint().key
+
+    def _hub_token(self, source: str) -> str | None:
+        """HF_TOKEN, if the source needs the hub and the host is our own: nobody else's is told."""
+        from illama.pull.sources import on_hub
+
+        token = self.session.settings.hf_token
+        return token if token and self.session.own and on_hub(source) is not None else None
 
     @property
     def warnings(self) -> list[str]:

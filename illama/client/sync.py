@@ -167,7 +167,7 @@ class Client(ClientBase):
         `{"status": "success", "name": …}`. Raises PullError and others. Closing the iterator stops the pull, unless
         somebody else waits for the same one.
         """
-        response, _ = self.open(wire.pull(source, name, device))
+        response, _ = self.open(wire.pull(source, name, device, self._hub_token(source)))
         last: dict[str, Any] = {}
         try:
             for line in _lines(response):

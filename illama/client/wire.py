@@ -128,9 +128,9 @@ def unload(model: str, *, force: bool) -> Call[None]:
     return Call("POST", "/api/generate", _nothing, body, patient=True)
 
 
-def pull(source: str, name: str | None, device: str | None) -> Call[None]:
+def pull(source: str, name: str | None, device: str | None, hf_token: str | None = None) -> Call[None]:
     """Fetch or make a model: the answer is a stream of JSON lines, see `progress`."""
-    given = {"model": source, "name": name, "device": device, "stream": True}
+    given = {"model": source, "name": name, "device": device, "hf_token": hf_token, "stream": True}
     return Call("POST", "/api/pull", _nothing, {k: v for k, v in given.items() if v is not None}, patient=True)
 
 

@@ -18,6 +18,7 @@ from illama.config import Settings
 from illama.engine import launch
 from illama.errors import HostBusyError
 from illama.host import logs
+from illama.pull.sources import canonical
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +32,25 @@ _MAX_JOBS = 4
 class Job:
     """One pull. It lives in a process of its own and is cancelled when the last watcher leaves."""
 
-    def __init__(self, settings: Settings, request: dict[str, Any]) -> None:
+    def __init__(self, settings: Settings, request: dict[str, Any], token: str | None) -> None:
         self._settings = settings
         self._request = request
+        self._token = token
         self._lines: list[dict[str, Any]] = []
         self._news = asyncio.Event()
         self._watchers = 0
         self._process: asyncio.subprocess.Process | None = None
         self.task = asyncio.create_task(self._run())
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is to be expected any more, though its process may still be on its way out."""
+        return self.task.done() or self._told_its_end
+
+    @property
+    def _told_its_end(self) -> bool:
+        last = self._lines[-1] if self._lines else {}
+        return "error" in last or last.get("status") == "success"
 
     async def watch(self) -> AsyncGenerator[dict[str, Any], None]:
         """Each line of progress from now on (a late one begins with the latest), up to the last, which ends it.
@@ -89,12 +101,13 @@ class Job:
             )
         assert process.stdin is not None, "its input is a pipe"
         assert process.stdout is not None, "its output is a pipe"
-        process.stdin.write(json.dumps(self._request).encode() + b"\n")
+        process.stdin.write(json.dumps({**self._request, "hf_token": self._token}).encode() + b"\n")
+        self._token = None
         while line := await process.stdout.readline():
             with contextlib.suppress(ValueError):
                 self._tell(json.loads(line))
         code = await process.wait()
-        if not self._lines or not ({"error"} & self._lines[-1].keys() or self._lines[-1].get("status") == "success"):
+        if not self._told_its_end:
             message = f"The pull's process ended unexpectedly (exit code {code})."
             hint = "Pull again: it goes on from what is there. The reason may be in pull.log."
             self._tell({"error": f"{message} {hint}", "code": "pull_failed", "hint": hint})
@@ -112,14 +125,17 @@ class Jobs:
         self._settings = settings
         self._jobs: dict[tuple[Any, ...], Job] = {}
 
-    def join(self, source: str, name: str | None, device: str | None) -> Job:
-        """The job for this request, started if there is none. Raises HostBusyError when too many run."""
-        key = (source, name, device)
+    def join(self, source: str, name: str | None, device: str | None, token: str | None = None) -> Job:
+        """The job for this request, started if there is none. Raises HostBusyError when too many run.
+
+        `token` is the hub's: the process that is started gets it on its stdin, and nobody keeps it.
+        """
+        key = (canonical(source), name, device)
         job = self._jobs.get(key)
-        if job is None or job.task.done():
+        if job is None or job.over:
             if len(self._jobs) >= _MAX_JOBS:
                 raise HostBusyError(f"{_MAX_JOBS} pulls are under way.", hint="Wait until one of them has finished.")
-            job = self._jobs[key] = Job(self._settings, {"source": source, "name": name, "device": device})
+            job = self._jobs[key] = Job(self._settings, {"source": source, "name": name, "device": device}, token)
             job.task.add_done_callback(lambda _: self._forget(key, job))
         return job
 

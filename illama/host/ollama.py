@@ -53,12 +53,16 @@ class GenerateRequest(ModelRequest):
 
 
 class PullRequest(msgspec.Struct):
-    """The body of `POST /api/pull`. `model` is the source; `name` is what the model is to be called here."""
+    """The body of `POST /api/pull`. `model` is the source; `name` is what the model is to be called here.
+
+    `hf_token` is the user's token for the hub; it is never logged or kept.
+    """
 
     model: str | None = None
     name: str | None = None
     device: str | None = None
     stream: bool | None = None
+    hf_token: str | None = None
 
 
 class Version(Handler):
@@ -158,7 +162,10 @@ class Pull(Handler):
         # What Ollama's older clients call `name` is the source; beside `model` it is the new name.
         name = request.name if request.model else None
         self._check_source(source)
-        job = self.host.jobs.join(source, name, request.device)
+        if request.hf_token and not self._is_local():
+            raise ForbiddenError("A hub's token is taken from this machine alone.", hint="Leave hf_token out.")
+        token = request.hf_token or self.host.settings.hf_token
+        job = self.host.jobs.join(source, name, request.device, token)
         if request.stream is False:
             await self._whole(job)
             return
@@ -183,12 +190,14 @@ class Pull(Handler):
         # A path names files of this machine: only who sits at it may have them read.
         if localize(source) == source and not source.startswith(("/", ".", "~")):
             return
-        try:
-            local = ipaddress.ip_address(self.request.remote_ip or "").is_loopback
-        except ValueError:
-            local = False
-        if not local:
+        if not self._is_local():
             raise ForbiddenError("Local paths can be pulled from this machine alone.", hint="Run `illama pull` there.")
+
+    def _is_local(self) -> bool:
+        try:
+            return ipaddress.ip_address(self.request.remote_ip or "").is_loopback
+        except ValueError:
+            return False
 
 
 async def _following(lines: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Getting models: from the catalogue, from a local folder, from a GGUF file.
+"""Getting models: from the catalogue, from a model hub, from a local folder, from a GGUF file.
 
 A pull runs in a process of its own, `python -m illama.pull`; what is imported here is light.
 """

@@ -1,6 +1,6 @@
-"""The models that can be pulled by a short name, each pinned to the very bytes it is.
+"""The models that can be pulled by a short name.
 
-Knows: packages, versions, hashes, licences. Does not know: how anything is fetched.
+Knows: packages, versions, hashes, licences, repositories. Does not know: how anything is fetched.
 """
 
 from __future__ import annotations
@@ -51,12 +51,45 @@ CATALOGUE: tuple[CatalogueItem, ...] = (
 )
 
 
+@dataclass(frozen=True)
+class HubItem:
+    """A repository on the hub with a model in OpenVINO's format, and the short names that mean it."""
+
+    repo: str
+    aliases: tuple[str, ...]
+
+
+# Repositories of the organisation OpenVINO, so the names are short for what needs no conversion.
+HUB: tuple[HubItem, ...] = (
+    HubItem("OpenVINO/phi-4-int4-ov", ("phi4", "phi4:14b")),
+    HubItem("OpenVINO/Phi-4-mini-instruct-int4-ov", ("phi4-mini", "phi4-mini:3.8b")),
+    HubItem("OpenVINO/Phi-3.5-mini-instruct-int4-ov", ("phi3.5", "phi3.5:3.8b")),
+    HubItem("OpenVINO/Qwen3-0.6B-int4-ov", ("qwen3:0.6b",)),
+    HubItem("OpenVINO/Qwen3-1.7B-int4-ov", ("qwen3:1.7b",)),
+    HubItem("OpenVINO/Qwen3-4B-int4-ov", ("qwen3:4b",)),
+    HubItem("OpenVINO/Qwen3-8B-int4-ov", ("qwen3", "qwen3:8b")),
+    HubItem("OpenVINO/Qwen3-14B-int4-ov", ("qwen3:14b",)),
+    HubItem("OpenVINO/Qwen2.5-1.5B-Instruct-int4-ov", ("qwen2.5:1.5b",)),
+    HubItem("OpenVINO/Qwen2.5-7B-Instruct-int4-ov", ("qwen2.5", "qwen2.5:7b")),
+    HubItem("OpenVINO/Mistral-7B-Instruct-v0.3-int4-ov", ("mistral", "mistral:7b")),
+    HubItem("OpenVINO/DeepSeek-R1-Distill-Qwen-7B-int4-ov", ("deepseek-r1:7b",)),
+    HubItem("OpenVINO/TinyLlama-1.1B-Chat-v1.0-int4-ov", ("tinyllama", "tinyllama:1.1b")),
+)
+
+
 def find(name: str) -> CatalogueItem | None:
-    """The catalogue's model of this name or alias, in any case of letters, or None."""
+    """The catalogue's pinned model of this name or alias, in any case of letters, or None."""
     wanted = fold(name)
     return next((item for item in CATALOGUE if wanted in {fold(each) for each in (item.name, *item.aliases)}), None)
 
 
+def find_on_hub(name: str) -> HubItem | None:
+    """The hub's repository that a short name means, in any case of letters, or None."""
+    wanted = fold(name)
+    return next((item for item in HUB if wanted in map(fold, item.aliases)), None)
+
+
 def known_names() -> list[str]:
     """Every name and alias of the catalogue."""
-    return [name for item in CATALOGUE for name in (*item.aliases, item.name)]
+    pinned = [name for item in CATALOGUE for name in (*item.aliases, item.name)]
+    return [*pinned, *(name for item in HUB for name in item.aliases)]

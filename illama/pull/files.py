@@ -1,6 +1,6 @@
-"""Reading big files with progress, and asking for room before something big is written.
+"""Reading big files with progress, asking for room before something big is written, and fetching one thing once.
 
-Knows: bytes, sha256, free space. Does not know: models.
+Knows: bytes, sha256, free space, locks. Does not know: models.
 """
 
 from __future__ import annotations
@@ -8,13 +8,17 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from filelock import FileLock, Timeout
 
 from illama.errors import PullError
 from illama.pull.progress import Progress
 
 CHUNK = 1 << 20
+_POLL_SEC = 0.1
 
 
 def chunks(file: IO[bytes], progress: Progress) -> Iterator[bytes]:
@@ -45,6 +49,23 @@ def need_space(folder: Path, size: int, what: str) -> None:
             hint="Free some space, or set ILLAMA_REGISTRY_DIR and ILLAMA_CACHE_DIR to a bigger disk.",
             status=507,
         )
+
+
+@contextmanager
+def alone(lock_file: Path, what: str, progress: Progress) -> Iterator[None]:
+    """Hold a lock between processes, after saying that another download of `what` goes first. Raises CancelledError."""
+    lock_file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(lock_file, thread_local=False)
+    while True:
+        try:
+            lock.acquire(timeout=_POLL_SEC)
+            break
+        except Timeout:
+            progress.report("download", f"waiting for another download of {what}")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def megabytes(size: int) -> str:

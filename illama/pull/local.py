@@ -49,6 +49,29 @@ class IrFacts:
     versions: dict[str, str]
 
 
+def is_wanted(name: str) -> bool:
+    """Whether a file of this name belongs to a model in OpenVINO's format."""
+    return name in REQUIRED or ("/" not in name and any(fnmatch(name, pattern) for pattern in _WELCOME))
+
+
+def weight_format(config: object) -> str | None:
+    """What an `openvino_config.json` says about the weights: `int4`, `int8`, `fp16`… or None."""
+    if not isinstance(config, dict):
+        return None
+    kind = config.get("dtype")
+    if isinstance(kind, str) and re.fullmatch(r"[a-z]{2,5}\d[\w]{0,10}", kind):
+        return kind
+    quantization = config.get("quantization_config")
+    bits = quantization.get("bits") if isinstance(quantization, dict) else None
+    return f"int{bits}" if bits in {4, 8} else None
+
+
+def compressed(model_xml: bytes) -> str | None:
+    """What `openvino_model.xml` says about its weights' compression, `int4` or `int8`, or None."""
+    mode = _WEIGHT_MODE.search(model_xml)
+    return mode[1].decode().partition("_")[0] if mode else None
+
+
 def check(folder: Path) -> None:
     """See that each part of the model is there and whole. Raises PullError, which names the file."""
     for name in REQUIRED:
@@ -72,19 +95,17 @@ def check(folder: Path) -> None:
 def read(folder: Path) -> IrFacts:
     """Look at a folder that a user gave. Raises PullError if it is not a whole model, or leads out of itself."""
     check(folder)
-    extra = [each for each in folder.iterdir() if any(fnmatch(each.name, pattern) for pattern in _WELCOME)]
-    files = tuple(sorted([*REQUIRED, *(each.name for each in extra if _is_plain(folder, each))]))
+    files = tuple(sorted(each.name for each in folder.iterdir() if is_wanted(each.name) and _is_plain(folder, each)))
     config, tokenizer = _object(folder / "config.json"), _object(folder / "tokenizer_config.json")
     model_xml, tokenizer_xml = (folder / f"{part}.xml" for part in _PARTS[:2])
     text, tokenizer_text = model_xml.read_bytes(), tokenizer_xml.read_bytes()
     versions = {"openvino": _RUNTIME.search(text), "openvino_genai": _GENAI.search(tokenizer_text)}
-    mode = _WEIGHT_MODE.search(text)
     kind = config.get("model_type")
     return IrFacts(
         files=files,
         size=sum((folder / name).stat().st_size for name in files),
         architecture=kind if isinstance(kind, str) else None,
-        weight_format=mode[1].decode().partition("_")[0] if mode else None,
+        weight_format=weight_format(_object(folder / "openvino_config.json")) or compressed(text),
         context_length=_context(config),
         chat_template="chat_template" in tokenizer
         or any(name.startswith("chat_template.") for name in files)
@@ -93,7 +114,7 @@ def read(folder: Path) -> IrFacts:
     )
 
 
-def stage(folder: Path, facts: IrFacts, staged: Path, progress: Progress) -> None:
+def stage(folder: Path, facts: IrFacts, staged: Path, progress: Progress, *, name: str | None = None) -> None:
     """Give the model's files, and only these, a second name in staging, or copy them. Raises PullError, OSError."""
     done = 0
     for name in facts.files:
@@ -103,7 +124,7 @@ def stage(folder: Path, facts: IrFacts, staged: Path, progress: Progress) -> Non
             raise _unusable(folder, f"{name} is not a plain file")
         workspace.link_or_copy(source, staged / name)
         done += (staged / name).lstat().st_size
-        progress.report("copy", f"copying {folder.name}", min(done, facts.size), facts.size)
+        progress.report("copy", f"copying {name or folder.name}", min(done, facts.size), facts.size)
     if any(not workspace.is_regular(staged / name) for name in facts.files):
         raise _unusable(folder, "its files change while they are read")
     check(staged)

@@ -39,6 +39,11 @@ class Progress:
         if self._cancelled.is_set():
             raise CancelledError("The pull was stopped.", hint="Nothing half-made was kept; pull again when you like.")
 
+    def wait(self, seconds: float) -> None:
+        """Pause. Raises CancelledError at once when the pull is cancelled."""
+        self._cancelled.wait(seconds)
+        self.check()
+
     def report(self, phase: str, status: str, completed: int | None = None, total: int | None = None) -> None:
         """Send a line, unless one of the same status went out just before. Bytes, where there is something to count.
 

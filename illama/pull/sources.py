@@ -1,22 +1,21 @@
 """What the words after `pull` mean.
 
-Knows: catalogue names, folders, GGUF files, installed models. Does not know: what is inside a file, or how to fetch it.
+Knows: catalogue names, folders, GGUF files, a hub's repositories, installed models. Does not know: what is inside a
+file, or how to fetch it.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from illama.errors import ModelNotFoundError, PullError
-from illama.pull.catalog import CatalogueItem, find, known_names
+from illama.pull.catalog import CatalogueItem, find, find_on_hub, known_names
+from illama.pull.repos import HubRepo, is_address, parse
 from illama.registry import Entry, Registry
 from illama.registry.names import fold, shown
-
-_REPO = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Installed:
     entry: Entry
 
 
-Source = CatalogueItem | IrFolder | GgufFile | Installed
+Source = CatalogueItem | IrFolder | GgufFile | HubRepo | Installed
 
 
 def localize(source: str) -> str:
@@ -54,7 +53,7 @@ def localize(source: str) -> str:
 
 
 def resolve(source: str, registry: Registry) -> Source:
-    """What to pull: a catalogue's model, a local folder or GGUF file, or a model that is installed already.
+    """What to pull: a catalogue's model, a local folder or GGUF file, a hub's repository, or what is installed already.
 
     Raises PullError for a path that leads to nothing usable, and ModelNotFoundError for a name that nobody knows.
     """
@@ -67,11 +66,29 @@ def resolve(source: str, registry: Registry) -> Source:
     try:
         return Installed(registry.get(source))
     except ModelNotFoundError:
-        raise _unknown(source) from None
+        repo = on_hub(source)
+        if repo is None:
+            raise _unknown(source) from None
+        return repo
+
+
+def on_hub(source: str) -> HubRepo | None:
+    """The hub's repository that a source means, or None if it is to be had without a hub. Asks nobody."""
+    source = source.strip()
+    if find(source) is not None or _is_path(source):
+        return None
+    item = find_on_hub(source)
+    return replace(parse(item.repo) or HubRepo(item.repo), aliases=item.aliases) if item else parse(source)
+
+
+def canonical(source: str) -> str:
+    """One spelling for all names of a source, as far as they can be known to mean the same."""
+    item, repo = find(source), on_hub(source)
+    return item.name if item else repo.label.lower() if repo else source
 
 
 def _is_path(source: str) -> bool:
-    if "\0" in source or not source:
+    if "\0" in source or not source or is_address(source):
         return False
     return (
         source.startswith((".", "~", "/"))
@@ -112,9 +129,7 @@ def _unknown(source: str) -> ModelNotFoundError:
     near = difflib.get_close_matches(fold(source)[:200], known_names(), n=3, cutoff=0.5)
     known = f"Did you mean {' or '.join(near)}? " if near else f"Known names: {', '.join(known_names())}. "
     what = f"Nothing is known by the name {shown(source)}."
-    if _REPO.fullmatch(source):
-        what = f"{shown(source)} looks like a model hub's repository, and this version does not download from hubs."
     return ModelNotFoundError(
         what,
-        hint=f"{known}A local folder in OpenVINO's format or a local .gguf file can be pulled by its path.",
+        hint=f"{known}A repository on the hub is pulled as organisation/name, a folder or .gguf file by its path.",
     )

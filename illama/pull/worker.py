@@ -2,15 +2,16 @@
 
 Knows: the request on stdin, the lines on stdout, when to give up. Does not know: how a model is pulled.
 
-The first line of stdin is {"source", "name", "device"}; after it, stdin's end means that nobody waits any more. Each
-line of stdout is an object of JSON; the last one has "status": "success", or "error". Nothing else reaches stdout,
-whatever a native library prints.
+The first line of stdin is {"source", "name", "device", "hf_token"}; after it, stdin's end means that nobody waits any
+more. Each line of stdout is an object of JSON; the last one has "status": "success", or "error". Nothing else reaches
+stdout, whatever a native library prints.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -61,8 +62,20 @@ def _serve(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
     for key, value in (("name", name), ("device", device)):
         if value is not None and not isinstance(value, str):
             raise RequestError(f"{key} must be a string.", hint=f"Leave {key} out if there is none.", param=key)
+    token = request.get("hf_token") or None
+    # Checked here because an HTTP library's complaint would quote it.
+    if token is not None and not (isinstance(token, str) and re.fullmatch(r"[\x21-\x7e]{1,512}", token)):
+        raise RequestError("HF_TOKEN is not a token.", hint="It is one word of plain letters, such as hf_…")
+    settings = Settings.load()
     try:
-        result = pull(source, name=name or None, device=device or None, settings=Settings.load(), progress=progress)
+        result = pull(
+            source,
+            name=name or None,
+            device=device or None,
+            settings=settings,
+            progress=progress,
+            token=token,
+        )
     except IllamaError:
         raise
     except Exception as problem:

@@ -26,8 +26,8 @@ _ELSEWHERE = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\\:\x00-\x1f]")
 class Entry:
     """A model: what it is, where it came from, and how it was made.
 
-    `source` has a "kind" ("wheel", "gguf", "ir") and what identifies it, such as "sha256". `recipe` says how the model
-    was made, with the versions of openvino and openvino_genai. `size` is in bytes, `context_length` in tokens,
+    `source` has a "kind" ("wheel", "hub", "gguf", "ir") and what identifies it, such as "sha256". `recipe` says how the
+    model was made, with the versions of openvino and openvino_genai. `size` is in bytes, `context_length` in tokens,
     `created` is ISO 8601 with a zone, `device` is set if the model is pinned to one. `files` maps each file's path,
     relative to the model's folder and with `/`, to its size in bytes. `digest` is the sha256 of the weights in hex.
     `options` are for the engine, such as {"pipeline": "stateful"}.
