@@ -249,7 +249,8 @@ def _checked(variable: Variable, raw: str) -> Any:
         shown = "(hidden)" if variable.secret else repr(raw)
         raise ConfigError(
             f"{variable.name} is {shown}, but must be {problem}.",
-            hint=f"Set {variable.name} to such a value, or unset it for the default ({variable.default}).",
+            hint=f"Set {variable.name} to such a value, or unset it"
+            + (f" for the default ({variable.default})." if variable.default is not None else "."),
             param=variable.name,
         ) from None
 

@@ -142,9 +142,13 @@ def stop(args: argparse.Namespace, settings: Settings) -> int:
         print(f"Ended {ended}." if ended else "No model host is running.")
         return 0
     with _running_host(settings) as client:
-        if client:
-            client.unload(args.model, force=args.force)
-    print(f"Unloaded {args.model}." if client else NOTHING)
+        if not client:
+            print(NOTHING)
+            return 0
+        name = client.show(args.model)["entry"]["name"]
+        loaded = any(model["name"] == name for model in client.ps())
+        client.unload(name, force=args.force)
+    print(f"Unloaded {name}." if loaded else f"{name} was not loaded.")
     return 0
 
 

@@ -16,7 +16,7 @@ Language models on Intel hardware: Arc GPUs first, other GPUs, NPU and CPU too.
   illama quickstart            fetch a small model, ask it something, see what to do next
   illama run smollm2           talk to a model
   illama run smollm2 "Why?"    one answer, on stdout
-  illama serve                 the model host in the foreground, with OpenAI's and Ollama's API
+  illama serve                 the model host in the foreground, with OpenAI's API
 """
 EPILOG = """\
 The model host is started when something needs it, and ends itself when nothing has for a day.

@@ -33,7 +33,8 @@ def duration(seconds: float) -> str:
         if seconds >= length:
             count = int(seconds // length)
             return f"{count} {unit}{'s' if count > 1 else ''}"
-    return f"{max(seconds, 0):.0f} seconds"
+    count = round(max(seconds, 0))
+    return f"{count} second{'' if count == 1 else 's'}"
 
 
 def ago(moment: str | None, now: datetime | None = None) -> str:

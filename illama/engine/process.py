@@ -149,9 +149,11 @@ class Engine:
         now = time.monotonic()
         while self._rate and self._rate[0][0] < now - _RATE_WINDOW:
             self._rate.popleft()
-        if not self._rate:
+        if len(self._rate) < 2:
             return 0.0
-        return sum(count for _, count in self._rate) / max(now - self._rate[0][0], 0.1)
+        # From the first step to the last: time in which nobody asked for tokens says nothing of the device.
+        counts = [count for _, count in self._rate]
+        return sum(counts[1:]) / max(self._rate[-1][0] - self._rate[0][0], 0.001)
 
     async def start(self, load: dict[str, Any]) -> protocol.Facts:
         """Start the process and load a model into it. Raises LoadError, or EngineDiedError if it died of it."""

@@ -36,6 +36,8 @@ _IDLE_CONNECTION = 60.0
 _MAX_HEADERS = 64 * 2**10
 # Seconds that handlers get to write the end of their answers when the host ends.
 _LAST_WORDS = 2.0
+# How a request is logged whose client left before the end (nginx's number for it).
+_CLIENT_LEFT = 499
 
 
 class Host:
@@ -95,11 +97,13 @@ class Host:
             host=address,
             port=port,
             key=self.key or "",
-            settings=self.settings.public(),
+            settings=self._told_settings(),
             on_demand=self.on_demand,
         )
         state.write(self.settings.run_dir, written)
         log.info("illama %s serves on %s (pid %s)", illama.__version__, written.url, os.getpid())
+        if not self.bound_to_loopback:
+            log.info("it is bound to %s: other machines can reach it, by plain HTTP, with the key", address)
         try:
             await self._until_stopped()
         finally:
@@ -118,6 +122,13 @@ class Host:
             self._quiet.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._quiet.wait(), _LAST_WORDS)
+
+    def _told_settings(self) -> dict[str, object]:
+        """What others compare theirs with. A device that nobody asked for is not the same as one that was."""
+        told = self.settings.public()
+        if not self.settings.is_set("ILLAMA_DEVICE"):
+            told["ILLAMA_DEVICE"] = "unset (a GPU if there is one, else the CPU)"
+        return told
 
     def application(self) -> web.Application:
         """The table of handlers."""
@@ -228,4 +239,6 @@ def _log_request(handler: web.RequestHandler) -> None:
     request = handler.request
     if request.method not in ("GET", "HEAD") or handler.get_status() >= 500:
         took = request.request_time() * 1000
-        log.info("%s %s %s %.0f ms", handler.get_status(), request.method, request.path, took)
+        left = isinstance(handler, base.Handler) and handler.gone.is_set()
+        status = _CLIENT_LEFT if left else handler.get_status()
+        log.info("%s %s %s %.0f ms", status, request.method, request.path, took)

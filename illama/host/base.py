@@ -91,7 +91,7 @@ class Handler(web.RequestHandler):
             self.set_header("WWW-Authenticate", "Bearer")
             raise AuthError(
                 "The API key is missing or wrong.",
-                hint="Send it as `Authorization: Bearer KEY`.",
+                hint="Send the host's key as `Authorization: Bearer KEY`; illama's commands read ILLAMA_API_KEY.",
             )
 
     def _allow_origin(self) -> None:
@@ -223,7 +223,7 @@ class Nothing(Handler):
         if self.request.method != "OPTIONS":
             raise NotFoundError(
                 f"There is nothing at {self.request.path}.",
-                hint="The endpoints are under /v1 (OpenAI's) and /api (Ollama's).",
+                hint="This build serves /v1/models and /v1/chat/completions, and Ollama's /api for managing models.",
             )
 
 

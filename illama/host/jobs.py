@@ -72,7 +72,7 @@ class Job:
                     await self._news.wait()
         finally:
             self._watchers -= 1
-            if self._watchers == 0 and not self.task.done():
+            if self._watchers == 0 and not self.task.done() and not self._told_its_end:
                 log.info("pull of %s cancelled: nobody watches any more", self._request["source"])
                 await self.cancel()
 
@@ -111,6 +111,8 @@ class Job:
             message = f"The pull's process ended unexpectedly (exit code {code})."
             hint = "Pull again: it goes on from what is there. The reason may be in pull.log."
             self._tell({"error": f"{message} {hint}", "code": "pull_failed", "hint": hint})
+        last = self._lines[-1]
+        log.info("pull of %s: %s", self._request["source"], last.get("error") or last.get("status"))
         self._news.set()
 
     def _tell(self, line: dict[str, Any]) -> None:

@@ -120,7 +120,8 @@ def parse(body: bytes, kind: type[Any]) -> Any:
         if missing:
             field = ".".join(part for part in (field, missing.group(1)) if part)
         at = f"{field}: " if field else ""
-        raise RequestError(f"{at}{what}.", hint="Correct the request's body.", param=field or None) from error
+        message = f"{field} is missing." if missing else f"{at}{what}."
+        raise RequestError(message, hint="Correct the request's body.", param=field or None) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestError(f"The body is no valid JSON: {error}.", hint="Send a JSON object as the body.") from error
 
