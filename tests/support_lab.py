@@ -45,7 +45,7 @@ def jupyter_lab(folder: Path, env: dict[str, str], *, dark: bool = False) -> Ite
             stderr=subprocess.STDOUT,
         )
     try:
-        yield _url(runtime, process, log), token
+        yield server_url(runtime, process, log), token
     finally:
         family = [process, *psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
         process.terminate()
@@ -55,7 +55,8 @@ def jupyter_lab(folder: Path, env: dict[str, str], *, dark: bool = False) -> Ite
                 child.kill()
 
 
-def _url(runtime: Path, process: subprocess.Popen[bytes], log: Path) -> str:
+def server_url(runtime: Path, process: subprocess.Popen[bytes], log: Path) -> str:
+    """The URL of the Jupyter server that this process has become, with a `/` at its end."""
     deadline = time.monotonic() + START_WAIT
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()

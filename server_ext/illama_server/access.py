@@ -23,7 +23,7 @@ class Handler(APIHandler):
 
     auth_resource = AUTH_RESOURCE
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> None:  # type: ignore[override] # Jupyter's own says the same
         """Let Jupyter find out who it is. Raises AuthError or ForbiddenError before the body is read."""
         await super().prepare()
         if self.request.method != "OPTIONS" and not self.current_user:
@@ -33,9 +33,13 @@ class Handler(APIHandler):
         """Jupyter's check. Raises AuthError or ForbiddenError where Jupyter would say that there is nothing."""
         if super().check_origin(origin_to_satisfy_tornado):
             return True
-        raise self._no_key() if not self.current_user else ForbiddenError(
-            "This web page's origin is not allowed here.",
-            hint="Use a token as the key, or list the origin in c.ServerApp.allow_origin.",
+        raise (
+            self._no_key()
+            if not self.current_user
+            else ForbiddenError(
+                "This web page's origin is not allowed here.",
+                hint="Use a token as the key, or list the origin in c.ServerApp.allow_origin.",
+            )
         )
 
     def check_xsrf_cookie(self) -> None:
@@ -58,8 +62,8 @@ class Handler(APIHandler):
         self.set_header("WWW-Authenticate", "Bearer")
         if isinstance(provider, PasswordIdentityProvider) and not provider.token:
             return AuthError(
-                "The API key is missing or wrong: this Jupyter server has a password, but no token that could be a key.",
-                hint="Set a token beside the password (JUPYTER_TOKEN or c.IdentityProvider.token) and use it as the key.",
+                "The API key is missing or wrong: this Jupyter server has a password, but no token.",
+                hint="Give it a token too (JUPYTER_TOKEN or c.IdentityProvider.token): the token is the key.",
             )
         return AuthError(
             "The API key is missing or wrong.",
@@ -70,8 +74,8 @@ class Handler(APIHandler):
         """The error for a known user who cannot show that the request is their own."""
         if not self.identity_provider.auth_enabled:
             return ForbiddenError(
-                "This Jupyter server runs without a token or password, and takes such requests from its own pages only.",
-                hint="Start it with a token (JUPYTER_TOKEN or c.IdentityProvider.token) and use the token as the key.",
+                "This Jupyter server has no token or password, and takes such requests from its own pages only.",
+                hint="Start it with a token (JUPYTER_TOKEN or c.IdentityProvider.token): the token is the key.",
             )
         if self.request.headers.get("Authorization"):
             return self._no_key()  # a wrong key beside a right cookie
@@ -103,7 +107,9 @@ class Handler(APIHandler):
         if status == 404:
             return NotFoundError("There is nothing at this path.")
         if status == 405:
-            return RequestError(f"This path does not take {self.request.method}.", status=405, code="method_not_allowed")
+            return RequestError(
+                f"This path does not take {self.request.method}.", status=405, code="method_not_allowed"
+            )
         if isinstance(cause, web.HTTPError) and status < 500:
             return RequestError(said or "The request is malformed.", status=status)
         return IllamaError("The gate has met a bug of its own.", hint="The Jupyter server's log has the details.")

@@ -53,14 +53,12 @@ class IllamaServerApp(ExtensionApp):
 
     def initialize_handlers(self) -> None:
         """The table of handlers; Jupyter puts its own base URL before each."""
-        mine = {"gate": self}
         self.handlers.extend(
             [
-                (r"/illama/(v1)/(.*)", gate.Gate, mine),
-                (r"/illama/(api)/(.*)", gate.Gate, mine),
+                (r"/illama/(?:v1|api)/.*", gate.Gate, {"gate": self}),
                 (r"/illama/ui", page.ToPage),
                 (r"/illama/ui/(|page\.js|page\.css|icon\.svg)", page.Page),
-                (r"/illama(?:/.*)?", gate.Nothing, mine),
+                (r"/illama(?:/.*)?", gate.Nothing),
             ]
         )
 

@@ -48,7 +48,7 @@ class Gate(Handler):
         self._received = 0
         self._answer_type = "application/json"
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> None:  # type: ignore[override] # Jupyter's own says the same
         """Refuse who may not come in, and what is too large, before the body is read."""
         await super().prepare()
         if int(self.request.headers.get("Content-Length") or 0) > MAX_BODY:
@@ -57,10 +57,10 @@ class Gate(Handler):
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Keep the body, within bounds, whatever its Content-Length said."""
         self._received += len(chunk)
-        if self._received > MAX_BODY:
-            self._parts.clear()
-            raise _too_large()
-        self._parts.append(chunk)
+        if self._received <= MAX_BODY:
+            self._parts.append(chunk)
+        else:
+            self._parts.clear()  # the rest is read and dropped, within Jupyter's own limit, so that the refusal arrives
         return None
 
     def on_connection_close(self) -> None:
@@ -73,29 +73,33 @@ class Gate(Handler):
     # Each verb has a method of its own: `authorized` remembers the action of the first request that it sees.
     @web.authenticated
     @authorized
-    async def get(self, tree: str, path: str) -> None:
+    async def get(self) -> None:
         """Pass it on."""
-        await self._pass_on(tree, path)
+        await self._pass_on()
 
     @web.authenticated
     @authorized
-    async def head(self, tree: str, path: str) -> None:
+    async def head(self) -> None:
         """Pass it on."""
-        await self._pass_on(tree, path)
+        await self._pass_on()
 
     @web.authenticated
     @authorized
-    async def post(self, tree: str, path: str) -> None:
+    async def post(self) -> None:
         """Pass it on."""
-        await self._pass_on(tree, path)
+        await self._pass_on()
 
     @web.authenticated
     @authorized
-    async def delete(self, tree: str, path: str) -> None:
+    async def delete(self) -> None:
         """Pass it on."""
-        await self._pass_on(tree, path)
+        await self._pass_on()
 
-    async def _pass_on(self, tree: str, path: str) -> None:
+    async def _pass_on(self) -> None:
+        if self._received > MAX_BODY:
+            raise _too_large()
+        # Tornado's own arguments are decoded; what is checked has to be what is sent.
+        tree, _, path = self.request.path[len(self.base_url) :].removeprefix("illama/").partition("/")
         target = paths.checked(tree, path) + paths.query(self.request.query)
         if paths.manages(tree, path) and not self._may_manage():
             raise ForbiddenError(
@@ -228,11 +232,7 @@ class Gate(Handler):
 class Nothing(Handler):
     """Every other path below `illama/`, for all that Jupyter lets in."""
 
-    def initialize(self, gate: IllamaServerApp) -> None:
-        """Tornado's constructor for what the application hands over."""
-        self.gate = gate
-
-    async def prepare(self) -> None:
+    async def prepare(self) -> None:  # type: ignore[override] # Jupyter's own says the same
         """Say so, to who has a key."""
         await super().prepare()
         if self.request.method != "OPTIONS":

@@ -1,7 +1,8 @@
 // The status page: asks the gate beside it what the model host does, and shows it. It changes nothing.
 // All that comes from the host is put in as text, never as HTML.
 
-const POLL = 3000; // milliseconds between two looks; a page that nobody sees does not look
+// Milliseconds between two looks, while a host answers and while none does. A page that nobody sees does not look.
+const POLL = { up: 3000, down: 20000 };
 
 /** @param {string} id */
 const find = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -90,7 +91,7 @@ function example(model) {
 
 async function keepLooking() {
   if (!document.hidden) await look();
-  setTimeout(keepLooking, POLL);
+  setTimeout(keepLooking, find("status").dataset.state === "up" ? POLL.up : POLL.down);
 }
 
 find("openai-url").textContent = beside("../v1");
