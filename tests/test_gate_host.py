@@ -231,7 +231,7 @@ def test_no_path_leads_anywhere_else(shared: tuple[Jupyter, list[Any]]):
             with socket.create_connection((str(address.hostname), address.port or 80), timeout=20) as connection:
                 head = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nAuthorization: Bearer {TOKEN}"
                 connection.sendall(f"{head}\r\n\r\n".encode("latin-1"))
-                received = b"".join(iter(lambda: connection.recv(65536), b""))  # noqa: B023 - used up at once
+                received = b"".join(iter(lambda: connection.recv(65536), b""))
             assert received.startswith(b"HTTP/1.1 "), path
         other.settimeout(0)
         with pytest.raises(BlockingIOError):
