@@ -7,7 +7,6 @@ import json
 import re
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -192,17 +191,3 @@ def test_the_page_sends_strangers_to_the_login_page(both: tuple[RunningHost, Jup
     answer = both[1].cookieless("GET", "/ui/")
     assert answer.status_code == 302
     assert answer.headers["Location"].startswith("/user/ada/login?next=")
-
-
-def test_the_tiles_own_proxy_reaches_nothing():
-    from jupyter_server_proxy.config import ServerProcess
-
-    from illama_server import launcher_tile
-
-    tile = ServerProcess(name="illama-tile", **launcher_tile())
-    assert tile.launcher_entry.path_info == "illama/ui/"
-    assert Path(tile.launcher_entry.icon_path).is_file()
-    assert not tile.command
-    assert not tile.port
-    with socket.socket(socket.AF_UNIX) as connection, pytest.raises(OSError, match="Not a directory"):
-        connection.connect(tile.unix_socket)

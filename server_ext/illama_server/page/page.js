@@ -71,6 +71,7 @@ async function look(poll = true) {
     );
     example(installed.models[0]?.name);
   } catch (problem) {
+    for (const id of ["loaded", "models"]) table(find(id), [], [], "Nobody can say: no model host answers.");
     say("down", "No answer from the model host.", problem instanceof Error ? problem.message : String(problem));
   }
 }
