@@ -19,8 +19,10 @@ START_WAIT = 90.0
 
 
 @contextmanager
-def jupyter_lab(folder: Path, env: dict[str, str], *, dark: bool = False) -> Iterator[tuple[str, str]]:
-    """Run JupyterLab on a folder. Gives its URL, with a `/` at its end, and its token."""
+def jupyter_lab(
+    folder: Path, env: dict[str, str], *, dark: bool = False, extensions: tuple[str, ...] = ()
+) -> Iterator[tuple[str, str]]:
+    """Run JupyterLab on a folder, with these extensions on. Gives its URL, with a `/` at its end, and its token."""
     token = secrets.token_hex(16)
     settings = folder.parent / "lab-settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
@@ -30,11 +32,12 @@ def jupyter_lab(folder: Path, env: dict[str, str], *, dark: bool = False) -> Ite
         json.dumps({"fetchNews": "false", "checkForUpdates": False})
     )
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"]
+    enabled = [f"--ServerApp.jpserver_extensions={name}=True" for name in extensions]
     runtime = Path(env["JUPYTER_RUNTIME_DIR"])
     log = folder.parent / "lab.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [*command, f"--ServerApp.root_dir={folder}"],
+            [*command, f"--ServerApp.root_dir={folder}", *enabled],
             env={
                 **env,
                 "JUPYTER_TOKEN": token,
@@ -45,7 +48,7 @@ def jupyter_lab(folder: Path, env: dict[str, str], *, dark: bool = False) -> Ite
             stderr=subprocess.STDOUT,
         )
     try:
-        yield _url(runtime, process, log), token
+        yield server_url(runtime, process, log), token
     finally:
         family = [process, *psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
         process.terminate()
@@ -55,7 +58,8 @@ def jupyter_lab(folder: Path, env: dict[str, str], *, dark: bool = False) -> Ite
                 child.kill()
 
 
-def _url(runtime: Path, process: subprocess.Popen[bytes], log: Path) -> str:
+def server_url(runtime: Path, process: subprocess.Popen[bytes], log: Path) -> str:
+    """The URL of the Jupyter server that this process has become, with a `/` at its end."""
     deadline = time.monotonic() + START_WAIT
     while time.monotonic() < deadline:
         assert process.poll() is None, log.read_text()

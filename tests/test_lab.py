@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support_kernels import end_host, fake_home
+from support_kernels import ROOT, end_host, fake_home
 from support_lab import CHROMIUM, jupyter_lab, write_notebook
 
 pytestmark = [
@@ -132,3 +132,31 @@ def test_nothing_that_a_model_writes_is_run(browser: Any, env: dict[str, str], t
     assert '<p onclick="window.hacked=5">a $x$ y</p>' in shown
     assert "<b>code</b>" in shown
     assert "<script>window.hacked=2</script>" in shown
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_status_page_shows_what_the_host_has_and_how_to_connect(
+    browser: Any, env: dict[str, str], tmp_path: Path, scheme: str
+):
+    complaints: list[str] = []
+    env = {**env, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "server_ext")])}
+    (tmp_path / "notebooks").mkdir()
+    with jupyter_lab(tmp_path / "notebooks", env, extensions=("illama_server",)) as (url, token):
+        page = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme=scheme)
+        page.on("console", lambda message: complaints.append(message.text))
+        page.goto(f"{url}illama/ui/?token={token}")
+        # A look starts no host.
+        page.locator("#status[data-state=down]").wait_for(timeout=30_000)
+        refused, complaints[:] = list(complaints), []
+        page.locator("#start").click()
+        page.locator("#status[data-state=up]").wait_for(timeout=60_000)
+        page.locator("#models").get_by_text("echo").wait_for(timeout=30_000)
+        shown = page.inner_text("body")
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        keep(page, f"status-{scheme}")
+        page.close()
+    assert f"{url}illama/v1" in shown
+    assert token not in shown
+    assert ground == ("rgb(17, 17, 17)" if scheme == "dark" else "rgb(255, 255, 255)")
+    assert all("503" in complaint for complaint in refused)
+    assert complaints == []

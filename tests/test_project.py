@@ -21,7 +21,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = sorted((ROOT / "illama").rglob("*.py"))
+MODULES = sorted([*(ROOT / "illama").rglob("*.py"), *(ROOT / "server_ext").rglob("*.py")])
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 HEAVY = {"openvino", "openvino_genai", "torch", "transformers", "huggingface_hub", "gguf", "numpy", "pandas"}
