@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from filelock import FileLock, Timeout
 
 from illama.errors import BrokenModelError, ModelExistsError, RegistryError
 from illama.registry import atomic, names, workspace
@@ -258,6 +257,8 @@ class Registry:
 
     def _heal(self) -> None:
         """Write the index again, if that can be done at once; a reader neither waits for it nor fails by it."""
+        from filelock import FileLock  # here, since who only reads should not wait for its import
+
         try:
             with FileLock(self.root / f"{INDEX}.lock", timeout=0):
                 state = self._load_for_writing()
@@ -269,6 +270,8 @@ class Registry:
     @contextmanager
     def _writing(self) -> Iterator[dict[str, Entry]]:
         """Hold the lock, and give the models as they are now."""
+        from filelock import FileLock, Timeout
+
         with self._explained():
             workspace.make_rooms(self.root)
             try:

@@ -20,10 +20,12 @@ import stat
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from illama.errors import RegistryError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 STAGING, TRASH = ".staging", ".trash"
 _LOCK_SUFFIX = ".lock"
@@ -40,6 +42,8 @@ def make_rooms(root: Path) -> None:
 
 def open_staging(root: Path) -> Path:
     """Make a fresh staging folder that this process owns. Call with the registry locked: a sweep could take it else."""
+    from filelock import FileLock  # here, since who only reads should not wait for its import
+
     folder = root / STAGING / secrets.token_hex(8)
     lock = FileLock(f"{folder}{_LOCK_SUFFIX}", timeout=0, thread_local=False)
     lock.acquire()
@@ -58,6 +62,8 @@ def close_staging(folder: Path) -> None:
 
 def sweep_staging(root: Path) -> None:
     """Delete the staging folders whose process is gone. Call with the registry locked."""
+    from filelock import FileLock, Timeout
+
     names = {path.name for path in _children(root / STAGING)}
     for token in {name.removesuffix(_LOCK_SUFFIX) for name in names}:
         folder = root / STAGING / token
