@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from illama.errors import EngineDiedError, LoadError
 from illama.host.scheduler import Effect, End, Fail, Grant, Load, Rules, Slot, State, Ticket
 
-MODELS = st.sampled_from(["A", "B", "C"])
+SIZES = {"A": 1, "B": 2, "C": 4}  # of memory, in any unit
+MODELS = st.sampled_from(sorted(SIZES))
 RULES = Rules(idle_ttl=30, max_wait=20, min_residency=5, max_queue=6)
 
 
@@ -34,12 +35,14 @@ class Machine(RuleBasedStateMachine):
         self.usable = False  # it has told that it is loaded
         self.ending = False
         self.forced = False
+        self.memory = 0  # of the device, held by engines
 
     def play(self, effects: list[Effect]) -> None:
         for effect in effects:
             if isinstance(effect, Load):
                 assert self.engine is None, "two models in one slot"
                 self.engine, self.usable, self.ending = effect.model, False, False
+                self.memory += SIZES[effect.model]
             elif isinstance(effect, End):
                 assert self.engine == effect.model, "ends what is not there"
                 assert not self.ending, "ended twice"
@@ -100,9 +103,18 @@ class Machine(RuleBasedStateMachine):
         self.forced = False
         assert not self.running, "a dead engine's requests still run"
 
+    @precondition(lambda self: self.engine and self.usable and not self.ending)
+    @rule(seconds=st.sampled_from([1.0, 120.0]))
+    def hangs_and_is_ended(self, seconds: float) -> None:
+        self.time_passes(seconds)
+        if self.engine and self.usable and not self.ending:
+            self.dies()
+
     @precondition(lambda self: self.ending)
     @rule()
     def is_gone(self) -> None:
+        assert self.engine is not None
+        self.memory -= SIZES[self.engine]
         self.engine, self.usable, self.ending = None, False, False
         self.play(self.slot.ended(self.now))
 
@@ -130,6 +142,10 @@ class Machine(RuleBasedStateMachine):
         assert set(self.slot.waiting) == self.waiting
         assert set(self.slot.running) == self.running
         assert len(self.waiting) <= RULES.max_queue + 1
+
+    @invariant()
+    def the_device_holds_one_model_at_most(self) -> None:
+        assert self.memory == (SIZES[self.engine] if self.engine else 0)
 
     @invariant()
     def nobody_is_forgotten(self) -> None:
@@ -163,9 +179,11 @@ class Machine(RuleBasedStateMachine):
             self.play(self.slot.loaded(1, self.now))
         if self.engine:
             assert self.ending, "an engine is left behind"
+            self.memory -= SIZES[self.engine]
             self.engine = None
             self.play(self.slot.ended(self.now))
         assert self.slot.state is State.EMPTY
+        assert self.memory == 0
         assert not self.waiting
         assert self.over == set(self.models)
 
