@@ -13,8 +13,8 @@ is 120 requests from 12 clients, half of that. Exit code 1 if one of these does 
   the 50th request and the last are done, the load pauses, all connections are closed and every model is unloaded: the
   tree is now the host alone (the first figure). Then the same model is loaded anew and answers one fixed request (the
   second). The host's own use under load is sampled all the time, and is judged too.
-- The host has as many file descriptors at the second pause as at the first, no more threads than its pool, and no process
-  but itself.
+- The host has as many file descriptors at the second pause as at the first, no more threads than its pool, and no
+  process but itself.
 - When the host has ended, none of the processes that it ever started lives, and its state file is gone.
 """
 
