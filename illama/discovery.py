@@ -25,7 +25,6 @@ from illama.errors import HostError
 from illama.host import logs
 from illama.host.state import PROTOCOL, HostState, read, remove, running, secure
 
-LOG_NAME = "host.log"
 HOST_ARGUMENTS = ("-m", "illama.host", "--on-demand")
 
 # Seconds. A start is a Python process that imports a web server: about one second, on a machine at its limit many.
@@ -96,7 +95,7 @@ def connect(settings: Settings, *, start: bool = True) -> Endpoint:
     except Timeout:
         raise HostError(
             "Another process has been starting the model host for too long.",
-            hint=f"See {settings.log_dir / LOG_NAME}, then try again.",
+            hint=f"See {logs.path_of(settings, 'host')}, then try again.",
         ) from None
 
 
@@ -199,7 +198,7 @@ def _room_for_a_host(settings: Settings) -> Endpoint | None:
         if time.monotonic() > deadline:
             raise HostError(
                 f"Another model host of this user has been starting or ending for {limit:g} s.",
-                hint=f"See {settings.log_dir / LOG_NAME}, then try again.",
+                hint=f"See {logs.path_of(settings, 'host')}, then try again.",
             )
         time.sleep(POLL)
 

@@ -20,7 +20,7 @@ from illama import discovery
 from illama.client import Client
 from illama.config import VARIABLES, Settings
 from illama.errors import HostError
-from illama.host import state
+from illama.host import logs, state
 
 PLAYHOST = Path(__file__).parent / "playhost.py"
 
@@ -48,7 +48,7 @@ def pretend(settings: Settings, **changes: object) -> state.HostState:
 
 
 def log_of(settings: Settings) -> str:
-    return (settings.log_dir / discovery.LOG_NAME).read_text()
+    return logs.path_of(settings, "host").read_text()
 
 
 def test_a_host_is_started_once_and_then_found(settings):
@@ -69,7 +69,7 @@ def test_the_state_file_and_its_folder_are_for_this_user_alone(settings):
     discovery.connect(settings)
     assert settings.run_dir.stat().st_mode & 0o777 == 0o700
     assert (settings.run_dir / state.FILE_NAME).stat().st_mode & 0o777 == 0o600
-    assert (settings.log_dir / discovery.LOG_NAME).stat().st_mode & 0o777 == 0o600
+    assert logs.path_of(settings, "host").stat().st_mode & 0o777 == 0o600
 
 
 def test_of_many_that_start_at_the_same_moment_one_wins(settings):

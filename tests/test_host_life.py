@@ -345,5 +345,6 @@ def test_metrics_tell_what_happened_and_keep_no_model_alive(home: Path) -> None:
 
 def test_ps_tells_the_memory_that_was_measured(host: RunningHost) -> None:
     host.chat("A", "hello")
+    eventually(lambda: host.loaded()["memory"], "the memory is measured")
     model = host.loaded()
     assert model["size"] == model["memory"]["pss"] > 2**20

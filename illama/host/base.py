@@ -68,7 +68,7 @@ class Handler(web.RequestHandler):
         if not self.open_to_all and self.host.key is not None:
             self._check_key()
         if int(self.request.headers.get("Content-Length") or 0) > MAX_BODY:
-            raise _too_large()
+            raise too_large()
         if self.request.method not in ("GET", "HEAD"):
             self.host.touch()
 
@@ -107,7 +107,7 @@ class Handler(web.RequestHandler):
         self._received += len(chunk)
         if self._received > MAX_BODY:
             self._parts.clear()
-            raise _too_large()
+            raise too_large()
         self._parts.append(chunk)
         return None
 
@@ -261,7 +261,8 @@ def _is_loopback(name: str) -> bool:
         return False
 
 
-def _too_large() -> BodyTooLargeError:
+def too_large() -> BodyTooLargeError:
+    """The error for a body over `MAX_BODY`, here and behind Jupyter's gate."""
     return BodyTooLargeError(
         f"The request's body is larger than {MAX_BODY // 2**20} MiB.", hint="Send less text or smaller images."
     )

@@ -316,7 +316,7 @@ class Dispatcher:
             seat.load_ended = seat.measured_at = time.monotonic()
             seconds = seat.load_ended - seat.load_began
             self.metrics.loaded(model, seat.device, seconds, replaced=seat.replaced)
-            await self._measure(seat, engine)
+            self._spawn(self._measure(seat, engine))  # nobody waits for it: it walks all of the engine's pages
             log.info("loaded %s on %s in %.1f s (pid %s)", model, seat.device, seconds, engine.pid)
             self._apply(seat, seat.slot.loaded(facts["slots"], time.monotonic()))
 

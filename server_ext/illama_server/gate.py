@@ -17,8 +17,8 @@ from jupyter_server.auth.decorator import authorized
 from tornado import iostream, web
 from yarl import URL
 
-from illama.errors import BodyTooLargeError, ForbiddenError, HostError
-from illama.host.base import MAX_BODY, WRITE_PATIENCE
+from illama.errors import ForbiddenError, HostError
+from illama.host.base import MAX_BODY, WRITE_PATIENCE, too_large
 from illama_server import paths
 from illama_server.access import Handler
 
@@ -52,7 +52,7 @@ class Gate(Handler):
         """Refuse who may not come in, and what is too large, before the body is read."""
         await super().prepare()
         if int(self.request.headers.get("Content-Length") or 0) > MAX_BODY:
-            raise _too_large()
+            raise too_large()
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Keep the body, within bounds, whatever its Content-Length said."""
@@ -97,7 +97,7 @@ class Gate(Handler):
 
     async def _pass_on(self) -> None:
         if self._received > MAX_BODY:
-            raise _too_large()
+            raise too_large()
         # Tornado's own arguments are decoded; what is checked has to be what is sent.
         tree, _, path = self.request.path[len(self.base_url) :].removeprefix("illama/").partition("/")
         target = paths.checked(tree, path) + paths.query(self.request.query)
@@ -237,12 +237,6 @@ class Nothing(Handler):
         await super().prepare()
         if self.request.method != "OPTIONS":
             raise paths.nothing()
-
-
-def _too_large() -> BodyTooLargeError:
-    return BodyTooLargeError(
-        f"The request's body is larger than {MAX_BODY // 2**20} MiB.", hint="Send less text or smaller images."
-    )
 
 
 def _unreachable(endpoint: Endpoint, why: str) -> HostError:
