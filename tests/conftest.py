@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from illama.config import VARIABLES
+
+# A shell starts what it puts into the background with Ctrl-C ignored, and children inherit that: the commands that the
+# tests interrupt would not notice.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
