@@ -342,3 +342,10 @@ def test_the_state_file_and_the_key_are_the_owners_alone(host: RunningHost) -> N
     ):
         assert path.stat().st_mode & 0o777 == mode
     assert json.loads((host.home / "run" / "host.json").read_text())["key"] == host.key
+
+
+def test_who_is_refused_is_told_that_the_connection_ends_and_the_next_request_takes_another(host: RunningHost) -> None:
+    with httpx.Client(base_url=host.url) as client:
+        for _ in range(50):
+            refused = client.get("/v1/models")
+            assert (refused.status_code, refused.headers["Connection"]) == (401, "close")

@@ -46,6 +46,7 @@ def build() -> argparse.ArgumentParser:
     _host_verbs(verb)
     _model_verbs(verb)
     _run_verb(verb)
+    _key_verb(verb)
     return parser
 
 
@@ -141,6 +142,26 @@ def _run_verb(verb: Any) -> None:
     made.add_argument("--keepalive", metavar="TIME", help='keep it loaded so long afterwards: "10m", seconds, or -1')
     made.add_argument("--device", metavar="DEVICE", help="run it on this device: CPU, GPU, GPU.1, NPU, AUTO")
     made.add_argument("--verbose", action="store_true", help="say on stderr how long it took")
+
+
+def _key_verb(verb: Any) -> None:
+    made = verb(
+        "key",
+        "key:list_keys",
+        "make, list and revoke inference keys",
+        "An inference key lets a program list and use models, and do nothing else: no pull, no rm, no look at what\n"
+        "others do. Give such a key, not the owner's, to Open WebUI and the like. They work at the host, and through\n"
+        "Jupyter. Keys are kept as hashes; a key that is revoked is refused from the next request on.",
+    )
+    actions = made.add_subparsers(dest="action", metavar="add | list | rm", required=True)
+    adding = actions.add_parser("add", help="make a key, and print it this once")
+    adding.add_argument("name", metavar="NAME", help="what it is for, such as open-webui")
+    adding.set_defaults(handler="key:add")
+    listing = actions.add_parser("list", help="show names, and when each was made and last used")
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    removing = actions.add_parser("rm", help="revoke keys")
+    removing.add_argument("names", nargs="+", metavar="NAME", help="the keys to revoke")
+    removing.set_defaults(handler="key:rm")
 
 
 def _lines(raw: str) -> int:

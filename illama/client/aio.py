@@ -20,6 +20,7 @@ from illama.client.session import ClientBase
 from illama.client.wire import Call, Models, Prompt, Texts
 from illama.config import Settings
 from illama.discovery import Endpoint
+from illama.errors import ForbiddenError
 
 T = TypeVar("T")
 
@@ -129,7 +130,11 @@ class AsyncClient(ClientBase):
 
     async def default_model(self) -> str:
         """The model that is meant where none is named. See `Client.default_model`."""
-        return wire.choose(await self.ps(), await self.list())
+        try:
+            loaded = await self.ps()
+        except ForbiddenError:  # an inference key may not see it
+            loaded = []
+        return wire.choose(loaded, await self.list())
 
     async def list(self) -> Models:
         """The installed models."""

@@ -21,6 +21,7 @@ from illama.client.session import ClientBase
 from illama.client.wire import Call, Models, Prompt, Texts
 from illama.config import Settings
 from illama.discovery import Endpoint
+from illama.errors import ForbiddenError
 
 T = TypeVar("T")
 Progress = Generator[dict[str, Any], None, None]
@@ -146,7 +147,11 @@ class Client(ClientBase):
         The one that is loaded if it is the only one, else the only one installed, else the one most recently made.
         Raises ModelNotFoundError if none is installed.
         """
-        return wire.choose(self.ps(), self.list())
+        try:
+            loaded = self.ps()
+        except ForbiddenError:  # an inference key may not see it
+            loaded = []
+        return wire.choose(loaded, self.list())
 
     def list(self) -> Models:
         """The installed models, each as in Ollama's `/api/tags`."""

@@ -46,6 +46,7 @@ class Host:
     def __init__(self, settings: Settings, key: str | None, *, on_demand: bool) -> None:
         self.settings = settings
         self.key = key
+        self.inference_keys = keys.InferenceKeys(settings)
         self.on_demand = on_demand
         self.registry = Registry(settings.registry_dir)
         self.devices = Devices(settings)

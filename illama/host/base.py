@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import ipaddress
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
 from tornado import httputil, iostream, web
@@ -42,6 +42,8 @@ class Handler(web.RequestHandler):
     """Checks host, key and size before the body is read, keeps the body, and answers errors in the path's dialect."""
 
     open_to_all = False  # whether it answers without a key
+    # Whose key it takes: the owner's alone, or inference keys too. Those list and use models, and see nobody's work.
+    needs: ClassVar[Literal["owner", "inference"]] = "owner"
     host: Host
 
     def initialize(self, host: Host) -> None:
@@ -50,6 +52,7 @@ class Handler(web.RequestHandler):
         host.begins(self)
         self.gone = asyncio.Event()
         self.streaming = False
+        self.key_name: str | None = None  # the inference key that came with the request; None: the owner's
         self._farewells: list[Callable[[], None]] = []
         self._parts: list[bytes] = []
         self._received = 0
@@ -65,7 +68,7 @@ class Handler(web.RequestHandler):
         self._allow_origin()
         if self.request.method == "OPTIONS":
             return
-        if not self.open_to_all and self.host.key is not None:
+        if not self.open_to_all:
             self._check_key()
         if int(self.request.headers.get("Content-Length") or 0) > MAX_BODY:
             raise too_large()
@@ -86,12 +89,27 @@ class Handler(web.RequestHandler):
         return name in (allowed.lower() for allowed in self.host.settings.allowed_hosts)
 
     def _check_key(self) -> None:
-        assert self.host.key is not None, "the host has a key"
-        if not keys.matches(self.request.headers.get("Authorization", ""), self.host.key):
+        given = keys.bearer(self.request.headers.get("Authorization", ""))
+        if self.host.key is not None and keys.same(given, self.host.key):
+            return
+        # An inference key is one to a host without a key of its own too: the gate relies on its limits.
+        self.key_name = self.host.inference_keys.holder(given)
+        if self.key_name is None and self.host.key is not None:
             self.set_header("WWW-Authenticate", "Bearer")
             raise AuthError(
                 "The API key is missing or wrong.",
                 hint="Send the host's key as `Authorization: Bearer KEY`; illama's commands read ILLAMA_API_KEY.",
+            )
+        if self.needs == "owner":
+            self.require_owner()
+
+    def require_owner(self) -> None:
+        """Refuse inference keys. Raises ForbiddenError."""
+        if self.key_name is not None:
+            raise ForbiddenError(
+                "This is an inference key: it may list and use models, but not add, remove or unload them, "
+                "nor see what others do.",
+                hint="Use the owner's key for that.",
             )
 
     def _allow_origin(self) -> None:
@@ -156,6 +174,8 @@ class Handler(web.RequestHandler):
             error = RequestError(f"{cause.reason or 'The request is malformed'}.", status=status_code)
         else:
             error = IllamaError("The model host has met a bug of its own.", hint="Its log, host.log, has the details.")
+        # Tornado closes after a refusal that is out before the request was read: who is not told asks there again.
+        self.set_header("Connection", "close")
         self.send(error.status if isinstance(cause, IllamaError) else status_code, self.shape(error))
         if error.retry_after:
             self.set_header("Retry-After", str(error.retry_after))
@@ -216,6 +236,8 @@ class Handler(web.RequestHandler):
 
 class Nothing(Handler):
     """Every path that is not there, with a key or without."""
+
+    needs = "inference"
 
     async def prepare(self) -> None:
         """Say so, to who has a key."""

@@ -68,13 +68,18 @@ class PullRequest(msgspec.Struct):
 class Version(Handler):
     """`GET /api/version`."""
 
+    needs = "inference"
+
     async def get(self) -> None:
-        """Name the version of illama and of the host's protocol."""
-        self.send(200, {"version": illama.__version__, "protocol": state.PROTOCOL})
+        """Name the version of illama and of the host's protocol, and the inference key that asks."""
+        who = {"inference_key": self.key_name} if self.key_name else {}
+        self.send(200, {"version": illama.__version__, "protocol": state.PROTOCOL, **who})
 
 
 class Tags(Handler):
     """`GET /api/tags`: what is installed, answered from memory."""
+
+    needs = "inference"
 
     async def get(self) -> None:
         """List the registry."""
@@ -91,6 +96,8 @@ class Ps(Handler):
 
 class Show(Handler):
     """`POST /api/show`: all that is recorded about a model."""
+
+    needs = "inference"
 
     async def post(self) -> None:
         """Describe one model."""
@@ -116,6 +123,8 @@ class Show(Handler):
 class Generate(Handler):
     """`POST /api/generate` without a prompt: loads a model, or unloads it (`keep_alive` 0)."""
 
+    needs = "inference"
+
     async def post(self) -> None:
         """Answer when the model is loaded, or gone."""
         request = schema.parse(self.body(), GenerateRequest)
@@ -124,6 +133,7 @@ class Generate(Handler):
             raise UnsupportedError(
                 "This build generates text by OpenAI's dialect only.", hint="Use /v1/chat/completions.", status=501
             )
+        self.require_owner()  # loading and unloading meddle with others' work
         entry = self.host.registry.get(request.named())
         if keep_alive == 0:
             await self.while_here(self.host.dispatcher.unload(entry.name, force=bool(request.force)))

@@ -29,6 +29,8 @@ _PING_EVERY = 2.0
 class Models(Handler):
     """`GET /v1/models`: what is installed, answered from memory."""
 
+    needs = "inference"
+
     async def get(self) -> None:
         """List the registry."""
         self.send(200, {"object": "list", "data": [_model(entry) for entry in self.host.registry.entries()]})
@@ -36,6 +38,8 @@ class Models(Handler):
 
 class Model(Handler):
     """`GET /v1/models/{id}`."""
+
+    needs = "inference"
 
     async def get(self, name: str) -> None:
         """Describe one model."""
@@ -49,6 +53,8 @@ def _model(entry: Entry) -> dict[str, Any]:
 
 class ChatCompletions(Handler):
     """`POST /v1/chat/completions`, whole or streamed."""
+
+    needs = "inference"
 
     async def post(self) -> None:
         """Answer one request."""

@@ -6,9 +6,11 @@ Knows: Jupyter's users, tokens, cookies, XSRF and origins; both dialects' error 
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
-from jupyter_server.auth.identity import PasswordIdentityProvider
+from jupyter_server.auth.authorizer import AllowAllAuthorizer, Authorizer
+from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvider, User
 from jupyter_server.base.handlers import APIHandler
 from jupyter_server.utils import url_path_join
 from tornado import web
@@ -17,11 +19,49 @@ from illama.errors import AuthError, ForbiddenError, IllamaError, NotFoundError,
 
 AUTH_RESOURCE = "illama"
 
+_KEY = re.compile(r"(?:bearer|token)\s+(\S+)\s*", re.IGNORECASE)
+
+
+class KeyHolders(IdentityProvider):
+    """Whose Authorization header has an inference key: users of ours, whom Jupyter need not know."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._user = User(username=f"key:{name}")
+
+    def get_user(self, _handler: Any) -> User:
+        """The key's holder."""
+        return self._user
+
+    def is_token_authenticated(self, _handler: Any) -> bool:
+        """A key that was sent on purpose shows that no browser was tricked."""
+        return True
+
 
 class Handler(APIHandler):
     """A handler that answers 401 and 403 as JSON in the dialect of its path, never as a redirect or a page."""
 
     auth_resource = AUTH_RESOURCE
+    _key_holders: KeyHolders | None = None
+
+    @property
+    def identity_provider(self) -> IdentityProvider:
+        """Jupyter's, or ours for an inference key."""
+        return self._key_holders or super().identity_provider
+
+    @property
+    def authorizer(self) -> Authorizer:
+        """Jupyter's. It does not know the holders of inference keys: what these may do, the host decides."""
+        return AllowAllAuthorizer() if self._key_holders else super().authorizer
+
+    def given_key(self) -> str:
+        """What the Authorization header has; empty if it has nothing."""
+        form = _KEY.fullmatch(self.request.headers.get("Authorization", ""))
+        return form[1] if form else ""
+
+    def let_in(self, key_name: str) -> None:
+        """Take who sent the request for the holder of this inference key."""
+        self._key_holders = KeyHolders(key_name)
 
     async def prepare(self) -> None:  # type: ignore[override] # Jupyter's own says the same
         """Let Jupyter find out who it is. Raises AuthError or ForbiddenError before the body is read."""
@@ -63,11 +103,12 @@ class Handler(APIHandler):
         if isinstance(provider, PasswordIdentityProvider) and not provider.token:
             return AuthError(
                 "The API key is missing or wrong: this Jupyter server has a password, but no token.",
-                hint="Give it a token too (JUPYTER_TOKEN or c.IdentityProvider.token): the token is the key.",
+                hint="Use an inference key (`illama key add NAME`), or give the server a token too (JUPYTER_TOKEN or "
+                "c.IdentityProvider.token): the token is a key.",
             )
         return AuthError(
             "The API key is missing or wrong.",
-            hint="The key is the Jupyter token, as `Authorization: Bearer TOKEN`.",
+            hint="Send `Authorization: Bearer KEY` with the Jupyter token or an inference key (`illama key add NAME`).",
         )
 
     def _not_proven(self) -> IllamaError:
@@ -75,7 +116,8 @@ class Handler(APIHandler):
         if not self.identity_provider.auth_enabled:
             return ForbiddenError(
                 "This Jupyter server has no token or password, and takes such requests from its own pages only.",
-                hint="Start it with a token (JUPYTER_TOKEN or c.IdentityProvider.token): the token is the key.",
+                hint="Use an inference key (`illama key add NAME`), or start the server with a token (JUPYTER_TOKEN or "
+                "c.IdentityProvider.token): the token is a key.",
             )
         if self.request.headers.get("Authorization"):
             return self._no_key()  # a wrong key beside a right cookie
@@ -89,6 +131,8 @@ class Handler(APIHandler):
         cause = kwargs.get("exc_info", (None, None, None))[1]
         error = cause if isinstance(cause, IllamaError) else self._translated(status_code, cause)
         self.set_status(error.status)
+        # Tornado closes after a refusal that is out before the request was read: who is not told asks there again.
+        self.set_header("Connection", "close")
         if error.retry_after:
             self.set_header("Retry-After", str(error.retry_after))
         self.finish(json.dumps(self.shape(error)))

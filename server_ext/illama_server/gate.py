@@ -18,6 +18,7 @@ from tornado import iostream, web
 from yarl import URL
 
 from illama.errors import ForbiddenError, HostError
+from illama.host import keys
 from illama.host.base import MAX_BODY, WRITE_PATIENCE, too_large
 from illama_server import paths
 from illama_server.access import Handler
@@ -46,13 +47,24 @@ class Gate(Handler):
         self._gone = False
         self._parts: list[bytes] = []
         self._received = 0
+        self._inference_key: str | None = None
         self._answer_type = "application/json"
 
     async def prepare(self) -> None:  # type: ignore[override] # Jupyter's own says the same
         """Refuse who may not come in, and what is too large, before the body is read."""
+        if self.request.method != "OPTIONS":
+            await self._look_at_key()
         await super().prepare()
         if int(self.request.headers.get("Content-Length") or 0) > MAX_BODY:
             raise too_large()
+
+    async def _look_at_key(self) -> None:
+        # Before Jupyter sees it: it knows no inference keys, and a hub would be asked about each.
+        given = self.given_key()
+        name = await self.gate.upstream.key_holder(given) if keys.looks_like_inference_key(given) else None
+        if name is not None:
+            self._inference_key = given
+            self.let_in(name)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Keep the body, within bounds, whatever its Content-Length said."""
@@ -101,6 +113,11 @@ class Gate(Handler):
         # Tornado's own arguments are decoded; what is checked has to be what is sent.
         tree, _, path = self.request.path[len(self.base_url) :].removeprefix("illama/").partition("/")
         target = paths.checked(tree, path) + paths.query(self.request.query)
+        if paths.manages(tree, path) and self._inference_key:
+            raise ForbiddenError(
+                "This is an inference key: it may list and use models, but not add or remove them.",
+                hint="Use the Jupyter token for that.",
+            )
         if paths.manages(tree, path) and not self._may_manage():
             raise ForbiddenError(
                 "This Jupyter server's gate does not let models be added or removed.",
@@ -165,7 +182,7 @@ class Gate(Handler):
             if answer.status == 401 or 300 <= answer.status < 400:
                 answer.close()
                 self.gate.upstream.forget(endpoint)
-                raise _refused(answer.status)
+                raise _refused(answer.status) if not self._inference_key else self._no_key()
             return answer
         raise AssertionError("the second try returns or raises")
 
@@ -173,9 +190,10 @@ class Gate(Handler):
         given = self.request.headers
         headers = {name: given[name] for name in _REQUEST_HEADERS if name in given}
         headers["Accept-Encoding"] = "identity"
-        headers["X-Illama-User"] = quote(self.current_user.username, safe="@ ")
-        if endpoint.key:
-            headers["Authorization"] = f"Bearer {endpoint.key}"
+        headers["X-Illama-User"] = quote(self.current_user.username, safe="@: ")
+        # An inference key goes on as it is, so that the host itself keeps it within its bounds.
+        if key := self._inference_key or endpoint.key:
+            headers["Authorization"] = f"Bearer {key}"
         return await self.gate.upstream.session(endpoint).request(
             self.request.method or "GET",
             URL(endpoint.url + target, encoded=True),

@@ -14,6 +14,7 @@ from illama import discovery, transport
 from illama.config import Settings
 from illama.discovery import Endpoint
 from illama.errors import HostError, IllamaError
+from illama.host.keys import InferenceKeys
 
 
 class Upstream:
@@ -52,6 +53,28 @@ class Upstream:
             looking.add_done_callback(lambda found: self._found(start, found))
         # Who has gone must not end the search for the others.
         return await asyncio.shield(looking)
+
+    async def key_holder(self, key: str) -> str | None:
+        """The name of this inference key, or None if it is none. Raises HostError if another host cannot be asked."""
+        settings = self.settings()
+        if settings.base_url is None:
+            return await asyncio.to_thread(InferenceKeys(settings).holder, key)
+        endpoint = await self.endpoint(start=False)
+        try:
+            async with self.session(endpoint).get(
+                f"{endpoint.url}/api/version",
+                headers={"Authorization": f"Bearer {key}"},
+                timeout=aiohttp.ClientTimeout(total=transport.CONNECT_WAIT),
+                allow_redirects=False,
+            ) as answer:
+                # A host that asks nobody for a key answers as well: it has to say that it knows this one.
+                known = await answer.json() if answer.status == 200 else {}
+        except (aiohttp.ClientError, asyncio.TimeoutError, ValueError) as problem:
+            raise HostError(
+                "The model host cannot be asked about this key.", hint="See that it runs, and that its URL is right."
+            ) from problem
+        name = known.get("inference_key") if isinstance(known, dict) else None
+        return name if isinstance(name, str) else None
 
     def forget(self, endpoint: Endpoint) -> None:
         """It does not answer there: look again at the next request."""
