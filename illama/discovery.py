@@ -286,8 +286,9 @@ def _retire(endpoint: Endpoint, settings: Settings) -> None:
         with httpx.Client(**transport.options(state.url, named=False)) as http:
             key = {"Authorization": f"Bearer {state.key}"}
             answer = http.get(state.url + "/api/ps", headers=key, timeout=ANSWER_WAIT)
-            models = answer.raise_for_status().json()["models"]
-            idle = not any(m.get("running") or m.get("queued") or m.get("state") == "loading" for m in models)
+            told = answer.raise_for_status().json()
+            idle = not any(m.get("running") or m.get("queued") or m.get("state") == "loading" for m in told["models"])
+            idle = idle and not any(job.get("state") == "running" for job in told.get("jobs", ()))
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
         raise _other_protocol(endpoint, ", and does not say whether it is idle") from None
     if not idle:

@@ -36,6 +36,8 @@ class Play:
         self.asked: list[dict[str, Any]] = []
         self.left = threading.Event()
         self.pull_error: IllamaError | None = None
+        self.jobs: list[dict[str, Any]] = []
+        self.pull_state = "cancelled"  # what becomes of a pull that is stopped
         self.url = ""
 
 
@@ -74,7 +76,8 @@ class Handler(tornado.web.RequestHandler):
         else:
             loaded = {"device": "CPU", "state": "ready", "running": 0, "queued": 0, "context_length": 8192}
             times = {"tokens_per_second": 61.25, "until_seconds": 599.0, "size": 98_362_432}
-            self.finish({"models": [{"name": n, **loaded, **times} for n in self.play.loaded]})
+            models = [{"name": n, **loaded, **times} for n in self.play.loaded]
+            self.finish({"models": models, "jobs": self.play.jobs})
 
     async def post(self) -> None:
         body = json.loads(self.request.body)
@@ -86,6 +89,10 @@ class Handler(tornado.web.RequestHandler):
 
     def delete(self) -> None:
         body = json.loads(self.request.body)
+        self.play.asked.append({"path": self.request.path, "method": "DELETE", **body})
+        if self.request.path == "/api/pull":
+            self.finish({"job": "1", "state": self.play.pull_state, "watchers": 2})
+            return
         try:
             self.play.installed.remove(self.model(body["model"]))
         except IllamaError as error:

@@ -58,6 +58,8 @@ class Host(httpx.BaseTransport):
         )
         self.pulled: list[dict[str, Any]] = [{"status": "success", "name": "SmolLM2", "existing": True}]
         self.closed = False
+        self.jobs: list[dict[str, Any]] = []
+        self.stopped: dict[str, Any] = {"state": "cancelled", "watchers": 0}
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content) if request.content else None
@@ -70,7 +72,11 @@ class Host(httpx.BaseTransport):
         if path == "/api/tags":
             return httpx.Response(200, json={"models": self.models})
         if path == "/api/ps":
-            return httpx.Response(200, json={"models": self.loaded})
+            return httpx.Response(200, json={"models": self.loaded, "jobs": self.jobs})
+        if path == "/api/pull" and request.method == "DELETE":
+            return httpx.Response(200, json=self.stopped)
+        if path == "/api/pull" and self.pulled[-1].get("interrupted"):
+            return httpx.Response(200, stream=Interrupted(self))
         if path == "/api/pull":
             return httpx.Response(200, text="".join(json.dumps(event) + "\n" for event in self.pulled))
         return httpx.Response(200, json={"done": True})
@@ -85,6 +91,13 @@ class Stream(httpx.SyncByteStream):
 
     def close(self) -> None:
         self.host.closed = True
+
+
+class Interrupted(Stream):
+    def __iter__(self) -> Iterator[bytes]:
+        for event in self.host.pulled[:-1]:
+            yield json.dumps(event).encode() + b"\n"
+        raise KeyboardInterrupt
 
 
 @pytest.fixture
@@ -270,6 +283,15 @@ def test_ps_shows_the_device(shell: Any, host: Host):
     assert "CPU" in repr(shell.run_line_magic("illama", "ps"))
 
 
+def test_ps_shows_pulls_below_the_models(shell: Any, host: Host):
+    host.loaded, host.jobs = [LOADED], [{"source": "<phi4>", "state": "running", "status": "downloading"}]
+    table = shell.run_line_magic("illama", "ps")
+    assert len(table) == 1
+    assert "<phi4>" in repr(table)
+    assert "&lt;phi4&gt;" in table._repr_html_()
+    assert table._repr_html_().count("<table>") == 2
+
+
 def test_stop_without_a_name_stops_the_model_that_is_loaded(shell: Any, host: Host, capsys: pytest.CaptureFixture[str]):
     host.loaded = [LOADED]
     shell.run_line_magic("illama", "stop")
@@ -321,6 +343,31 @@ def test_a_failed_pull_says_so_in_its_display_and_fails_the_cell(shell: Any, hos
     result = shell.run_cell("%illama pull x", store_history=False)
     assert result.error_in_exec.hint == "Make some."
     assert shown(shell)[-1].endswith("failed")
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown_last", "said"),
+    [
+        ({"state": "cancelled"}, "stopped", "is cancelled; what was fetched is kept, and `%illama pull x` goes on"),
+        ({"state": "running", "watchers": 1}, "no longer watched", "goes on, as another one waits for it"),
+    ],
+)
+def test_an_interrupted_pull_says_what_became_of_it(
+    shell: Any, host: Host, answer: dict[str, Any], shown_last: str, said: str
+):
+    host.pulled, host.stopped = [PULL[0], {"interrupted": True}], answer
+    result = shell.run_cell("%illama pull x", store_history=False)
+    assert isinstance(result.error_in_exec, Stopped)
+    assert said in str(result.error_in_exec)
+    assert shown(shell)[-1].endswith(shown_last)
+    (_, begun), (_, stopped) = host.requests
+    assert stopped == {"model": "x", "watcher": begun["watcher"]}
+
+
+def test_a_pull_can_be_cancelled_from_another_cell(shell: Any, host: Host, capsys: pytest.CaptureFixture[str]):
+    shell.run_line_magic("illama", "pull --cancel x")
+    assert host.requests == [("/api/pull", {"model": "x", "force": True})]
+    assert "The pull of x is cancelled" in capsys.readouterr().out
 
 
 def test_loading_the_extension_twice_keeps_the_one_client(shell: Any):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from illama.cli import text
+from illama.cli import columns, text
 from illama.config import Settings
 from illama.errors import IllamaError
 from illama.host import state
@@ -48,10 +48,7 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
         ]
     if args.json:
         return _json(models)
-    rows = [
-        (m["name"], m.get("task") or "-", m.get("weight_format") or "-", text.size(m["size"]), _made(m)) for m in models
-    ]
-    print(text.table(("NAME", "TASK", "WEIGHTS", "SIZE", "MODIFIED"), rows))
+    print(columns.table(columns.INSTALLED, models))
     if not models and sys.stdout.isatty():
         print("No model is installed: `illama pull smollm2` fetches a small one.", file=sys.stderr)
     return 0
@@ -60,31 +57,16 @@ def list_models(args: argparse.Namespace, settings: Settings) -> int:
 def ps(args: argparse.Namespace, settings: Settings) -> int:
     """`illama ps`."""
     with _running_host(settings) as client:
-        models = client.ps() if client else []
+        models, jobs = (client.ps(), client.jobs()) if client else ([], [])
     if args.json:
-        return _json(models)
+        return _json({"models": models, "jobs": jobs})
     if not client:
         print(NOTHING)
         return 0
-    rows = [
-        (
-            m["name"],
-            m.get("device") or "-",
-            text.size(m.get("size")),
-            str(m.get("context_length") or "-"),
-            m.get("state") or "-",
-            str(m.get("running", "-")),
-            str(m.get("queued", "-")),
-            f"{m['tokens_per_second']:.1f}" if m.get("tokens_per_second") else "-",
-            "-" if m.get("until_seconds") is None else text.duration(m["until_seconds"]),
-        )
-        for m in models
-    ]
-    print(
-        text.table(("NAME", "DEVICE", "SIZE", "CONTEXT", "STATE", "RUNNING", "QUEUED", "TOK/S", "UNTIL"), rows)
-        if rows
-        else "Nothing is loaded."
-    )
+    print(columns.table(columns.LOADED, models) if models else "Nothing is loaded.")
+    pulls = columns.worth_showing(jobs)
+    if pulls:
+        print(f"\n{columns.table(columns.JOBS, pulls)}")
     return 0
 
 
@@ -195,10 +177,6 @@ def _running_host(settings: Settings) -> Iterator[Client | None]:
 def _json(value: object) -> int:
     print(json.dumps(value, indent=2, ensure_ascii=False))
     return 0
-
-
-def _made(model: dict[str, Any]) -> str:
-    return text.ago(model.get("modified_at"))
 
 
 def _pairs(found: Any) -> str:

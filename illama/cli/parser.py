@@ -101,16 +101,21 @@ def _model_verbs(verb: Any) -> None:
         "fetch a model",
         "SOURCE is a name of the catalogue (smollm2, qwen3:8b), a repository on the hub (OpenVINO/Qwen3-8B-int4-ov,\n"
         "ORG/REPO@REVISION, ORG/REPO-GGUF:Q4_K_M), a local folder in OpenVINO's format, or a local .gguf file.\n"
-        "Nothing is ever overwritten. Ctrl-C stops the pull, unless somebody else waits for the same one.",
+        "Nothing is ever overwritten. The pull is the host's: it goes on when this terminal goes, and who asks for it\n"
+        "again joins it. Ctrl-C cancels it, unless somebody else waits for it. What was fetched is kept.",
     )
     made.add_argument("source", metavar="SOURCE", help="catalogue name, repository, folder or .gguf file")
     made.add_argument("--name", metavar="NAME", help="what the model is to be called here")
     made.add_argument("--device", metavar="DEVICE", help="pin it to an OpenVINO device: CPU, GPU, GPU.1, NPU")
+    made.add_argument("--cancel", action="store_true", help="cancel that pull, whoever waits for it; takes its id too")
 
     made = verb("list", "models:list_models", "list the models that are installed")
     made.add_argument("--json", action="store_true", help="as JSON")
     made = verb(
-        "ps", "models:ps", "list the models that are loaded", "UNTIL is the time left until an idle model is unloaded."
+        "ps",
+        "models:ps",
+        "list the models that are loaded, and the pulls that run or failed",
+        "UNTIL is the time left until an idle model is unloaded.",
     )
     made.add_argument("--json", action="store_true", help="as JSON")
     made = verb("show", "models:show", "show what is known about a model")

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
 
 
 def pull(args: argparse.Namespace, settings: Settings) -> int:
-    """`illama pull SOURCE`."""
+    """`illama pull SOURCE` and `illama pull --cancel SOURCE`."""
     from illama.client import Client
     from illama.pull.sources import localize
 
     # The host has a working folder of its own: a relative path would mean something else there.
     source = args.source if settings.base_url else localize(args.source)
+    if args.cancel:
+        with Client(settings=settings, start=False) as client:
+            print(client.stop_pull(source, name=args.name).sentence())
+        return 0
     with Client(settings=settings) as client:
         client.connect()
         text.warn(client.warnings)
@@ -34,16 +38,24 @@ def pull(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def fetch(client: Client, source: str, *, name: str | None = None, device: str | None = None) -> dict[str, Any]:
-    """Pull with progress on stderr. Returns the last event, whose `name` is the model's."""
+    """Pull with progress on stderr. Returns the last event, whose `name` is the model's.
+
+    When it is interrupted it says on stderr what became of the pull, and raises KeyboardInterrupt.
+    """
     progress = Progress()
     last: dict[str, Any] = {}
     events = client.pull(source, name=name, device=device)
     try:
-        for last in events:
-            progress.show(last)
+        with events:
+            for last in events:
+                progress.show(last)
+    except KeyboardInterrupt:
+        progress.close()
+        if events.stopped:
+            print(f"\n{text.harmless(events.stopped.sentence())}", file=sys.stderr)
+        raise
     finally:
         progress.close()
-        events.close()
     return {"name": source, **last}
 
 

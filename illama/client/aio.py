@@ -15,6 +15,7 @@ import httpx
 
 from illama import transport as setup
 from illama.client import wire
+from illama.client.pulling import Stopped, read
 from illama.client.reply import Growing, Reply, broke_off
 from illama.client.session import ClientBase
 from illama.client.wire import Call, Models, Prompt, Texts
@@ -148,12 +149,17 @@ class AsyncClient(ClientBase):
         """All that is known about a model; its registry entry under "entry"."""
         return await self._ask(wire.show(model))
 
+    async def jobs(self) -> Models:
+        """The pulls that run, and those that ended lately. See `Client.jobs`."""
+        return await self._ask(wire.jobs())
+
     async def pull(
         self, source: str, *, name: str | None = None, device: str | None = None
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Fetch a model, and iterate over its progress with `async for`. See `Client.pull`.
 
-        Use `contextlib.aclosing` if you may leave early: an abandoned asynchronous generator is closed late.
+        Who leaves, by being cancelled too, has stopped watching and the pull goes on: `stop_pull` cancels it. Use
+        `contextlib.aclosing` if you may leave early: an abandoned asynchronous generator is closed late.
         """
         response, _ = await self.open(wire.pull(source, name, device, self._hub_token(source)))
         last: dict[str, Any] = {}
@@ -168,6 +174,15 @@ class AsyncClient(ClientBase):
             await response.aclose()
         if last.get("status") != "success":
             raise broke_off()
+
+    async def stop_pull(self, source: str, *, name: str | None = None) -> Stopped:
+        """Cancel a pull, whoever watches it. See `Client.stop_pull`."""
+        told = await self._ask(wire.stop_pull(source, name=name, force=True))
+        return read(source, told)
+
+    async def copy(self, source: str, destination: str) -> None:
+        """Give a model a second name. See `Client.copy`."""
+        await self._ask(wire.copy(source, destination))
 
     async def delete(self, model: str, force: bool = False) -> int:
         """Remove a model from the registry, and return the bytes that came free."""

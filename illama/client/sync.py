@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import secrets
 import threading
 from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
@@ -16,6 +17,7 @@ import httpx
 
 from illama import transport as setup
 from illama.client import wire
+from illama.client.pulling import Pulling, Stopped, read
 from illama.client.reply import Growing, Reply, broke_off
 from illama.client.session import ClientBase
 from illama.client.wire import Call, Models, Prompt, Texts
@@ -24,7 +26,6 @@ from illama.discovery import Endpoint
 from illama.errors import ForbiddenError
 
 T = TypeVar("T")
-Progress = Generator[dict[str, Any], None, None]
 
 
 class Client(ClientBase):
@@ -165,14 +166,24 @@ class Client(ClientBase):
         """All that is known about a model; its registry entry under "entry"."""
         return self._ask(wire.show(model))
 
-    def pull(self, source: str, *, name: str | None = None, device: str | None = None) -> Progress:
-        """Fetch a model, and iterate over its progress.
+    def jobs(self) -> Models:
+        """The pulls that run, and those that ended lately: `id`, `source`, `state`, `status`, `completed`, `total`…"""
+        return self._ask(wire.jobs())
+
+    def pull(self, source: str, *, name: str | None = None, device: str | None = None) -> Pulling:
+        """Fetch a model, and iterate over its progress. Nothing is sent before the first item is asked for.
 
         Each item has `status`, mostly `phase`, and `completed` and `total` in bytes; the last one is
-        `{"status": "success", "name": …}`. Raises PullError and others. Closing the iterator stops the pull, unless
-        somebody else waits for the same one.
+        `{"status": "success", "name": …}`. Raises PullError and others. The pull is the host's: who asks for one that
+        runs joins it, and it goes on when all have left, unless it is stopped; see `Pulling`.
         """
-        response, _ = self.open(wire.pull(source, name, device, self._hub_token(source)))
+        watcher = secrets.token_hex(8)
+        call = wire.pull(source, name, device, self._hub_token(source), watcher=watcher)
+        stop = wire.stop_pull(source, name=name, watcher=watcher)
+        return Pulling(source, self._progress(call), lambda: self._ask(stop) if self.session.known() else None)
+
+    def _progress(self, call: Call[None]) -> Generator[dict[str, Any], None, None]:
+        response, _ = self.open(call)
         last: dict[str, Any] = {}
         try:
             for line in _lines(response):
@@ -185,6 +196,17 @@ class Client(ClientBase):
             response.close()
         if last.get("status") != "success":
             raise broke_off()
+
+    def stop_pull(self, source: str, *, name: str | None = None) -> Stopped:
+        """Cancel a pull, whoever watches it. `source` is what is pulled, or the id that `jobs()` tells.
+
+        Raises NotFoundError if no such pull is under way.
+        """
+        return read(source, self._ask(wire.stop_pull(source, name=name, force=True)))
+
+    def copy(self, source: str, destination: str) -> None:
+        """Give a model a second name, which shares its files where it can. Nothing is overwritten."""
+        self._ask(wire.copy(source, destination))
 
     def delete(self, model: str, force: bool = False) -> int:
         """Remove a model from the registry, and return the bytes that came free.

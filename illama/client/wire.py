@@ -104,9 +104,19 @@ def ps() -> Call[Models]:
     return Call("GET", "/api/ps", _models)
 
 
+def jobs() -> Call[Models]:
+    """The pulls that run, and those that ended lately."""
+    return Call("GET", "/api/ps", _jobs)
+
+
 def show(model: str) -> Call[dict[str, Any]]:
     """All that is known about one model."""
     return Call("POST", "/api/show", dict, {"model": model})
+
+
+def copy(source: str, destination: str) -> Call[None]:
+    """Give a model a second name."""
+    return Call("POST", "/api/copy", _nothing, {"source": source, "destination": destination}, patient=True)
 
 
 def delete(model: str, *, force: bool) -> Call[int]:
@@ -128,10 +138,21 @@ def unload(model: str, *, force: bool) -> Call[None]:
     return Call("POST", "/api/generate", _nothing, body, patient=True)
 
 
-def pull(source: str, name: str | None, device: str | None, hf_token: str | None = None) -> Call[None]:
+def pull(
+    source: str, name: str | None, device: str | None, hf_token: str | None = None, *, watcher: str | None = None
+) -> Call[None]:
     """Fetch or make a model: the answer is a stream of JSON lines, see `progress`."""
-    given = {"model": source, "name": name, "device": device, "hf_token": hf_token, "stream": True}
+    given = {"model": source, "name": name, "device": device, "hf_token": hf_token, "watcher": watcher, "stream": True}
     return Call("POST", "/api/pull", _nothing, {k: v for k, v in given.items() if v is not None}, patient=True)
+
+
+def stop_pull(
+    source: str, *, name: str | None = None, watcher: str | None = None, force: bool = False
+) -> Call[dict[str, Any]]:
+    """Stop a pull, by its source or its id: for the watcher of that token, with `force` for all."""
+    given = {"model": source, "name": name, "watcher": watcher}
+    body = {key: value for key, value in given.items() if value is not None}
+    return Call("DELETE", "/api/pull", dict, _with_force(body, force))
 
 
 def progress(line: str) -> dict[str, Any]:
@@ -222,6 +243,10 @@ def _response_format(wanted: Any) -> dict[str, Any]:
 
 def _models(answer: Any) -> Models:
     return [dict(model) for model in answer["models"]]
+
+
+def _jobs(answer: Any) -> Models:
+    return [dict(job) for job in answer.get("jobs", ())]
 
 
 def _freed(answer: Any) -> int:

@@ -21,7 +21,7 @@ from tornado import httpserver, netutil, web
 import illama
 from illama.config import Settings
 from illama.errors import ConfigError, HostError, PortInUseError
-from illama.host import base, keys, ollama, openai, state
+from illama.host import base, keys, ollama, openai, pulling, state
 from illama.host.devices import Devices
 from illama.host.dispatcher import Dispatcher
 from illama.host.jobs import Jobs
@@ -52,7 +52,7 @@ class Host:
         self.devices = Devices(settings)
         self.metrics = Metrics(self._is_known)
         self.dispatcher = Dispatcher(settings, self.registry, self.devices, self.metrics)
-        self.jobs = Jobs(settings)
+        self.jobs = Jobs(settings, used=self.touch)
         self.bound_to_loopback = True
         self._answering: set[base.Handler] = set()
         self._quiet = asyncio.Event()
@@ -144,7 +144,7 @@ class Host:
             (r"/api/ps", ollama.Ps),
             (r"/api/show", ollama.Show),
             (r"/api/generate", ollama.Generate),
-            (r"/api/pull", ollama.Pull),
+            (r"/api/pull", pulling.Pull),
             (r"/api/delete", ollama.Delete),
         ]
         mine = {"host": self}

@@ -1,22 +1,19 @@
-"""Ollama's dialect, for managing models: version, tags, ps, show, pull, delete, and loading and unloading.
+"""Ollama's dialect, for managing models: version, tags, ps, show, copy, delete, and loading and unloading.
 
 Knows: the field names of Ollama's native API, and the fields of ours beside them. Does not know: scheduling, engines.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ipaddress
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import msgspec
 
 import illama
-from illama.errors import ForbiddenError, RequestError, UnsupportedError
+from illama.errors import RequestError, UnsupportedError
 from illama.host import schema, state
 from illama.host.base import Handler
-from illama.pull import localize
 from illama.registry import Entry
 
 # When a model that never idles out is said to expire.
@@ -52,19 +49,6 @@ class GenerateRequest(ModelRequest):
     force: bool | None = None
 
 
-class PullRequest(msgspec.Struct):
-    """The body of `POST /api/pull`. `model` is the source; `name` is what the model is to be called here.
-
-    `hf_token` is the user's token for the hub; it is never logged or kept.
-    """
-
-    model: str | None = None
-    name: str | None = None
-    device: str | None = None
-    stream: bool | None = None
-    hf_token: str | None = None
-
-
 class Version(Handler):
     """`GET /api/version`."""
 
@@ -87,11 +71,12 @@ class Tags(Handler):
 
 
 class Ps(Handler):
-    """`GET /api/ps`: what is loaded, and what it is doing."""
+    """`GET /api/ps`: what is loaded, and what it is doing; beside it, as `jobs`, the pulls."""
 
     async def get(self) -> None:
-        """List the loaded models."""
-        self.send(200, {"models": [_loaded(model) for model in self.host.dispatcher.loaded()]})
+        """List the loaded models, and the pulls that run or ended lately."""
+        models = [_loaded(model) for model in self.host.dispatcher.loaded()]
+        self.send(200, {"models": models, "jobs": self.host.jobs.describe()})
 
 
 class Show(Handler):
@@ -158,65 +143,6 @@ class Delete(Handler):
         await self.host.dispatcher.unload(entry.name, force=bool(request.force))
         _, freed = self.host.registry.remove(entry.name)
         self.send(200, {"freed": freed})
-
-
-class Pull(Handler):
-    """`POST /api/pull`: gets a model, and tells how far it is, a JSON object a line."""
-
-    async def post(self) -> None:
-        """Join the pull that is under way, or start one."""
-        request = schema.parse(self.body(), PullRequest)
-        source = request.model or request.name
-        if not source:
-            raise RequestError("model is missing.", hint="Say what to pull, such as smollm2.", param="model")
-        # What Ollama's older clients call `name` is the source; beside `model` it is the new name.
-        name = request.name if request.model else None
-        self._check_source(source)
-        if request.hf_token and not self._is_local():
-            raise ForbiddenError("A hub's token is taken from this machine alone.", hint="Leave hf_token out.")
-        token = request.hf_token or self.host.settings.hf_token
-        job = self.host.jobs.join(source, name, request.device, token)
-        if request.stream is False:
-            await self._whole(job)
-            return
-        self.set_header("Content-Type", "application/x-ndjson")
-        lines = job.watch()
-        async with contextlib.aclosing(lines):
-            while True:
-                line = await self.while_here(_following(lines))
-                if not line or not await self.push(msgspec.json.encode(line) + b"\n"):
-                    return
-
-    async def _whole(self, job: Any) -> None:
-        lines = job.watch()
-        last: dict[str, Any] = {}
-        async with contextlib.aclosing(lines):
-            while following := await self.while_here(_following(lines)):
-                last = following
-        if not self.gone.is_set():
-            self.send(int(last.get("status_code", 500)) if "error" in last else 200, last)
-
-    def _check_source(self, source: str) -> None:
-        # A path names files of this machine: only who sits at it may have them read.
-        if localize(source) == source and not source.startswith(("/", ".", "~")):
-            return
-        if not self._is_local():
-            raise ForbiddenError("Local paths can be pulled from this machine alone.", hint="Run `illama pull` there.")
-
-    def _is_local(self) -> bool:
-        try:
-            return ipaddress.ip_address(self.request.remote_ip or "").is_loopback
-        except ValueError:
-            return False
-
-
-async def _following(lines: Any) -> dict[str, Any]:
-    # An empty line is the end: `while_here` says None for a client that has gone.
-    try:
-        line: dict[str, Any] = await lines.__anext__()
-    except StopAsyncIteration:
-        return {}
-    return line
 
 
 def _details(entry: Entry) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class Pull:
     source: str
     name: str | None = None
     device: str | None = None
+    cancel: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,7 @@ def _pull_parser() -> _Parser:
     parser.add_argument("source", metavar="SOURCE", help="smollm2, or any other source that `illama pull` takes")
     parser.add_argument("--name", help="the name to keep it under")
     parser.add_argument("--device", help="the device that it shall always run on")
+    parser.add_argument("--cancel", action="store_true", help="cancel that pull, whoever waits for it")
     return parser
 
 

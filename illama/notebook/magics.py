@@ -100,14 +100,21 @@ class IllamaMagics(Magics):
     def _pull(self, pull: grammar.Pull) -> None:
         from illama.notebook import progress
 
-        place = progress.place(self.shell, live=Settings.load().stream)
         given = {name: value for name, value in (("name", pull.name), ("device", pull.device)) if value is not None}
+        if pull.cancel:
+            stopped = self.client.stop_pull(pull.source, name=pull.name)
+            print(stopped.sentence("%illama"))  # noqa: T201
+            return
+        place = progress.place(self.shell, live=Settings.load().stream)
+        events = self.client.pull(pull.source, **given)
         try:
-            for event in self.client.pull(pull.source, **given):
-                place.show(event)
+            with events:
+                for event in events:
+                    place.show(event)
         except KeyboardInterrupt:
-            place.stopped("stopped")
-            raise Stopped("the pull is stopped.") from None
+            stopped = events.stopped
+            place.stopped("stopped" if stopped and stopped.state == "cancelled" else "no longer watched")
+            raise Stopped(stopped.sentence("%illama") if stopped else "the pull may go on.") from None
         except IllamaError:
             place.stopped("failed")
             raise
@@ -131,7 +138,8 @@ class IllamaMagics(Magics):
         from illama.notebook import tables
 
         if isinstance(command, grammar.Ps):
-            return tables.loaded(_interruptible(self.client.ps, "nothing was changed."))
+            client = self.client
+            return tables.loaded(*_interruptible(lambda: (client.ps(), client.jobs()), "nothing was changed."))
         return tables.installed(_interruptible(self.client.list, "nothing was changed."))
 
     def _show_warnings(self) -> None:

@@ -82,9 +82,14 @@ def on_hub(source: str) -> HubRepo | None:
 
 
 def canonical(source: str) -> str:
-    """One spelling for all names of a source, as far as they can be known to mean the same."""
+    """One spelling for all names of a source, as far as they can be known to mean the same without asking a hub."""
+    source = source.strip()
     item, repo = find(source), on_hub(source)
-    return item.name if item else repo.label.lower() if repo else source
+    if repo and repo.revision == "main":
+        repo = replace(repo, revision=None)
+    if item or repo:
+        return item.name if item else repo.label.lower() if repo else source
+    return os.path.realpath(localize(source)) if _is_path(source) else fold(source)
 
 
 def _is_path(source: str) -> bool:

@@ -1,0 +1,106 @@
+"""`/api/pull`: fetch a model and follow how far it is, and stop that.
+
+Knows: the requests' fields, lines of JSON, who may name what. Does not know: how jobs are kept, or what a pull does.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import msgspec
+
+from illama.errors import ForbiddenError, RequestError
+from illama.host import schema
+from illama.host.base import Handler
+from illama.host.jobs import Watch
+from illama.pull import localize
+
+
+class PullRequest(msgspec.Struct):
+    """The body of `POST /api/pull`. `model` is the source; `name` is what the model is to be called here.
+
+    `hf_token` is the user's token for the hub; it is never logged or kept. `watcher` is a word of the client's own
+    choice, by which `DELETE /api/pull` knows whose connection this is.
+    """
+
+    model: str | None = None
+    name: str | None = None
+    device: str | None = None
+    stream: bool | None = None
+    hf_token: str | None = None
+    watcher: str | None = None
+
+
+class StopRequest(msgspec.Struct):
+    """The body of `DELETE /api/pull`: which pull, by its `job` or by its source (`model`), and who asks (`watcher`).
+
+    `force`: for all who watch it.
+    """
+
+    job: str | None = None
+    model: str | None = None
+    name: str | None = None
+    watcher: str | None = None
+    force: bool | None = None
+
+
+class Pull(Handler):
+    """`POST /api/pull`: gets a model, and tells how far it is, a JSON object a line. `DELETE` stops it."""
+
+    async def post(self) -> None:
+        """Join the pull that is under way, or start one. It goes on when the client leaves."""
+        request = schema.parse(self.body(), PullRequest)
+        source = request.model or request.name
+        if not source:
+            raise RequestError("model is missing.", hint="Say what to pull, such as smollm2.", param="model")
+        # What Ollama's older clients call `name` is the source; beside `model` it is the new name.
+        name = request.name if request.model else None
+        self._check_source(source)
+        if request.hf_token and not self._is_local():
+            raise ForbiddenError("A hub's token is taken from this machine alone.", hint="Leave hf_token out.")
+        token = request.hf_token or self.host.settings.hf_token
+        wanted = {"source": source, "name": name, "device": request.device}
+        watch = self.host.jobs.join(wanted, token, request.watcher)
+        try:
+            await (self._whole(watch) if request.stream is False else self._lines(watch))
+        finally:
+            watch.close()
+
+    async def _lines(self, watch: Watch) -> None:
+        self.set_header("Content-Type", "application/x-ndjson")
+        while line := await self.while_here(watch.next()):
+            if not await self.push(msgspec.json.encode(line) + b"\n"):
+                return
+
+    async def _whole(self, watch: Watch) -> None:
+        last: dict[str, Any] = {}
+        while line := await self.while_here(watch.next()):
+            last = line
+        if not self.gone.is_set():
+            self.send(int(last.get("status_code", 500)) if "error" in last else 200, last)
+
+    async def delete(self) -> None:
+        """Stop a pull: for all, or, if others watch it and `force` is not set, only for the one who asks.
+
+        The answer comes when it has ended, or at once; its `state` says which: "cancelled", or "running".
+        """
+        request = schema.parse(self.body(), StopRequest)
+        if not (request.job or request.model):
+            raise RequestError("model is missing.", hint="Say which pull, by model or job.", param="model")
+        job = self.host.jobs.find(request.job, request.model, request.name)
+        await self.host.jobs.stop(job, request.watcher, force=bool(request.force))
+        self.send(200, {"job": job.id, "state": job.state, "watchers": len(job.watches)})
+
+    def _check_source(self, source: str) -> None:
+        # A path names files of this machine: only who sits at it may have them read.
+        if localize(source) == source and not source.startswith(("/", ".", "~")):
+            return
+        if not self._is_local():
+            raise ForbiddenError("Local paths can be pulled from this machine alone.", hint="Run `illama pull` there.")
+
+    def _is_local(self) -> bool:
+        try:
+            return ipaddress.ip_address(self.request.remote_ip or "").is_loopback
+        except ValueError:
+            return False
