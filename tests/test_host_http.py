@@ -112,7 +112,7 @@ def test_only_listed_origins_may_read_from_a_browser(host: RunningHost) -> None:
         ({"max_tokens": 1.5}, "max_tokens"),
         ({"presence_penalty": -3}, "presence_penalty"),
         ({"stop": ["x"] * 17}, "stop"),
-        ({"n": 2}, "n"),
+        ({"n": 129}, "n"),
         ({"logit_bias": {"5": 1}}, "logit_bias"),
         ({"logprobs": True, "top_logprobs": 5}, "top_logprobs"),
         ({"tool_choice": "required"}, "tool_choice"),

@@ -23,6 +23,7 @@ class Answer:
     cached_tokens: int
     scanner: StopScanner
     wants_logprobs: bool
+    keeps_special: bool
     arrived: float
     detokenizer: Detokenizer = field(default_factory=Detokenizer)
     completion_tokens: int = 0
@@ -34,7 +35,8 @@ class Answer:
         """The answer to a `generate` message."""
         scanner = StopScanner(request.get("stop") or [])
         logprobs = bool(request.get("sampling", {}).get("logprobs"))
-        return cls(request["id"], prompt_tokens, cached_tokens, scanner, logprobs, arrived)
+        special = bool(request.get("keep_special"))
+        return cls(request["id"], prompt_tokens, cached_tokens, scanner, logprobs, special, arrived)
 
     def count(self, tokens: int) -> None:
         """Note that so many tokens came now."""
@@ -64,18 +66,17 @@ def advance(backend: Backend, answers: dict[int, Answer], outputs: Sequence[Outp
     """
     live = [(answers[out.id], out) for out in outputs if out.id in answers]
     grown = [(answer, out) for answer, out in live if out.ids]
-    windows = [answer.detokenizer.push(out.ids) for answer, out in grown]
     # 1. Decode all windows in one call: its cost hardly depends on how many there are.
     pieces: dict[int, str] = {}
-    texts = dict(zip((answer.id for answer, _ in grown), backend.decode(windows), strict=True)) if grown else {}
+    texts = _decode(backend, [(answer, answer.detokenizer.push(out.ids)) for answer, out in grown])
     for answer, out in grown:
         answer.count(len(out.ids))
         pieces[answer.id] = answer.detokenizer.take(texts[answer.id])
     # 2. What was sent becomes the context of the next window.
     moved = [answer for answer, _ in grown if pieces[answer.id]]
-    if moved:
-        for answer, text in zip(moved, backend.decode([a.detokenizer.context() for a in moved]), strict=True):
-            answer.detokenizer.settle(text)
+    contexts = _decode(backend, [(answer, answer.detokenizer.context()) for answer in moved])
+    for answer in moved:
+        answer.detokenizer.settle(contexts[answer.id])
     # 3. Stop strings, ends, and the message.
     tokens: list[list[Any]] = []
     done: list[dict[str, Any]] = []
@@ -84,7 +85,8 @@ def advance(backend: Backend, answers: dict[int, Answer], outputs: Sequence[Outp
         sent = answer.scanner.feed(pieces.get(answer.id, ""))
         if finish and not answer.scanner.hit:
             window = answer.detokenizer.push(())
-            sent += answer.scanner.feed(answer.detokenizer.finish(backend.decode([window])[0]) if window else "")
+            rest = _decode(backend, [(answer, window)])[answer.id] if window else ""
+            sent += answer.scanner.feed(answer.detokenizer.finish(rest) if window else "")
             sent += "" if answer.scanner.hit else answer.scanner.flush()
         if answer.scanner.hit and finish is None:
             backend.cancel(answer.id)
@@ -96,6 +98,17 @@ def advance(backend: Backend, answers: dict[int, Answer], outputs: Sequence[Outp
             done.append(answer.summary(finish))
             del answers[answer.id]
     return {"ev": "step", "tokens": tokens, "done": done} if tokens or done else None
+
+
+def _decode(backend: Backend, windows: list[tuple[Answer, list[int]]]) -> dict[int, str]:
+    """The text of each answer's window; those that keep special tokens and the others have a call each."""
+    texts: dict[int, str] = {}
+    for special in (False, True):
+        part = [(answer.id, ids) for answer, ids in windows if answer.keeps_special is special]
+        if part:
+            decoded = backend.decode([ids for _, ids in part], special=special)
+            texts.update(zip((id for id, _ in part), decoded, strict=True))
+    return texts
 
 
 def _logprobs(backend: Backend, answer: Answer, out: Output) -> list[list[Any]] | None:

@@ -22,6 +22,16 @@ def reason(error: BaseException) -> str:
     return _NATIVE_PREFIX.sub("", lines[-1]).strip() if lines else repr(error)
 
 
+# Characters of a prompt's end that are told: room for the tag that opens the reasoning.
+PROMPT_END = 32
+_TOOLS = re.compile(r"\btools\b")
+
+
+def renders_tools(chat_template: str) -> bool:
+    """Whether a chat template does something with the tools that it is given."""
+    return bool(_TOOLS.search(chat_template))
+
+
 class DeviceError(Exception):
     """The pipeline failed in a step: nothing that it holds can be trusted, so the process must end."""
 
@@ -32,6 +42,7 @@ class Prompt:
 
     tokens: int
     cached: int = 0  # tokens whose keys and values were in the prefix cache
+    end: str = ""  # the last characters of its text
     payload: Any = None
 
 
@@ -70,5 +81,5 @@ class Backend(Protocol):
     def step(self) -> list[Output]:
         """Run once. Raises DeviceError."""
 
-    def decode(self, batches: Sequence[Sequence[int]]) -> list[str]:
-        """The text of each list of ids."""
+    def decode(self, batches: Sequence[Sequence[int]], *, special: bool = False) -> list[str]:
+        """The text of each list of ids; `special` keeps special tokens, but those that end the text."""

@@ -12,6 +12,8 @@ that begins with `/fake {...}`, change that:
     text                     what to answer with
     die_at, hang_at          the token before which the process ends, or stops making progress
     drop                     refuse the request as a full KV cache would
+    chat_template            (fake.json) the text of the template that the model is said to have
+    prompt_end               (fake.json) how every prompt is said to end
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from illama.engine.backend import Output, Prompt
+from illama.engine.backend import Output, Prompt, renders_tools
 from illama.engine.protocol import Facts
 from illama.errors import ContextLengthError, LoadError, RequestError
 
@@ -70,6 +72,8 @@ class FakeBackend:
             "slots": int(self._options.get("slots", 16)),
             "max_prompt_chars": context * _WIDTH,
             "kv_bytes": 0,
+            "chat_template": self._options.get("chat_template", ""),
+            "tools": renders_tools(self._options.get("chat_template", "")),
             "versions": {"fake": "1"},
         }
 
@@ -93,7 +97,7 @@ class FakeBackend:
         prompt = self._tokens(text)
         if len(prompt) >= self.facts["context_length"]:
             raise ContextLengthError.of(self.facts["context_length"], len(prompt))
-        return Prompt(len(prompt))
+        return Prompt(len(prompt), end=self._options.get("prompt_end", ""))
 
     def check(self, structured: dict[str, str]) -> None:
         schema = structured.get("json_schema")
@@ -151,5 +155,5 @@ class FakeBackend:
         cut = run.given >= run.limit and run.given < len(run.pieces)
         return Output(id, [token], [-0.5] if run.logprobs else [], "length" if cut else None)
 
-    def decode(self, batches: Sequence[Sequence[int]]) -> list[str]:
+    def decode(self, batches: Sequence[Sequence[int]], *, special: bool = False) -> list[str]:
         return [b"".join(self._table[i] for i in ids).decode("utf-8", "replace") for ids in batches]

@@ -15,7 +15,7 @@ from typing import Any
 import openvino
 import openvino_genai as genai
 
-from illama.engine.backend import DeviceError, Output, Prompt, reason
+from illama.engine.backend import PROMPT_END, DeviceError, Output, Prompt, reason, renders_tools
 from illama.engine.grammar import GrammarChecker
 from illama.engine.prefix import PrefixCache
 from illama.engine.protocol import Facts
@@ -74,8 +74,10 @@ def versions() -> dict[str, str]:
 class Prompts:
     """A model's tokenizer: templates, tokens and the limits that follow from both."""
 
-    def __init__(self, tokenizer: Any, context_length: int) -> None:
+    def __init__(self, tokenizer: Any, context_length: int, ends: set[int]) -> None:
         self.tokenizer = tokenizer
+        self.template: str = tokenizer.chat_template or ""
+        self.ends = ends  # the tokens that end a text
         # Some tokenizers cut what is longer than they like, and say nothing: what they cut never fits.
         seen = tokenizer.encode(" a" * (context_length + 1), add_special_tokens=False).input_ids.shape[1]
         self.context_length = min(context_length, seen)
@@ -86,15 +88,16 @@ class Prompts:
         self.vocabulary_size = max(vocabulary.values(), default=0) + 1
         self.checker = GrammarChecker(tokenizer, self.vocabulary_size)
 
-    def prepare(self, request: dict[str, Any]) -> tuple[Any, list[int]]:
-        """The prompt's ids, as OpenVINO's tensor of shape [1, tokens] and as a list.
+    def prepare(self, request: dict[str, Any]) -> tuple[Any, list[int], str]:
+        """The prompt's ids, as OpenVINO's tensor of shape [1, tokens] and as a list; and the end of its text.
 
         Raises RequestError for messages that the template refuses, ContextLengthError if no token of answer would fit.
         """
         try:
-            text = self.tokenizer.apply_chat_template(request["messages"], True)
+            more = {"tools": request.get("tools"), "extra_context": request.get("template")}
+            text = self.tokenizer.apply_chat_template(request["messages"], True, **more)
         except (RuntimeError, TypeError) as error:
-            if not self.tokenizer.chat_template:
+            if not self.template:
                 raise UnsupportedError(
                     "This model has no chat template.", hint="Use an instruction-tuned model.", param="messages"
                 ) from error
@@ -107,11 +110,16 @@ class Prompts:
         ids = [int(i) for i in tensor.data[0]]
         if len(ids) >= self.context_length:
             raise ContextLengthError.of(self.context_length, len(ids), at_least=len(ids) == self._cut)
-        return tensor, ids
+        return tensor, ids, text[-PROMPT_END:]
 
-    def decode(self, batches: Sequence[Sequence[int]]) -> list[str]:
-        """The text of each list of ids, special tokens left out."""
-        return list(self.tokenizer.decode([list(ids) for ids in batches])) if batches else []
+    def decode(self, batches: Sequence[Sequence[int]], *, special: bool = False) -> list[str]:
+        """The text of each list of ids, special tokens left out; `special` keeps those that do not end the text."""
+        if not batches:
+            return []
+        if not special:
+            return list(self.tokenizer.decode([list(ids) for ids in batches]))
+        kept = [[i for i in ids if i not in self.ends] for ids in batches]
+        return list(self.tokenizer.decode(kept, skip_special_tokens=False))
 
 
 class Defaults:
@@ -120,6 +128,7 @@ class Defaults:
     def __init__(self, folder: Path, base: Any) -> None:
         self._path = folder / "generation_config.json"
         self._base = base
+        self.ends = {base.eos_token_id, *base.stop_token_ids}
 
     def fresh(self) -> Any:
         """A new `GenerationConfig` (GenAI's has no copy constructor)."""
@@ -182,7 +191,7 @@ class PagedBackend:
             kv_bytes = scheduler.cache_size * _GIB
         self._pipe = genai.ContinuousBatchingPipeline(str(folder), scheduler, device, options)
         self._defaults = Defaults(folder, self._pipe.get_config())
-        self._prompts = Prompts(self._pipe.get_tokenizer(), context)
+        self._prompts = Prompts(self._pipe.get_tokenizer(), context, self._defaults.ends)
         self._prefix = PrefixCache(block, scheduler.num_kv_blocks or 0)
         self._handles: dict[int, Any] = {}
         self._ids: dict[int, list[int]] = {}
@@ -194,6 +203,8 @@ class PagedBackend:
             "slots": SLOTS,
             "max_prompt_chars": self._prompts.max_chars,
             "kv_bytes": int(kv_bytes),
+            "chat_template": self._prompts.template,
+            "tools": renders_tools(self._prompts.template),
             "versions": versions(),
         }
         self._warm_up()
@@ -212,8 +223,8 @@ class PagedBackend:
         return bool(self._cancelled) or self._pipe.has_non_finished_requests()
 
     def prepare(self, request: dict[str, Any]) -> Prompt:
-        tensor, ids = self._prompts.prepare(request)
-        return Prompt(len(ids), self._prefix.match(ids), (tensor, ids))
+        tensor, ids, end = self._prompts.prepare(request)
+        return Prompt(len(ids), self._prefix.match(ids), end, (tensor, ids))
 
     def check(self, structured: dict[str, str]) -> None:
         self._prompts.checker.check(structured)
@@ -265,8 +276,8 @@ class PagedBackend:
             output.error = "The device's KV cache has no room for this request beside those that are running."
         return output
 
-    def decode(self, batches: Sequence[Sequence[int]]) -> list[str]:
-        return self._prompts.decode(batches)
+    def decode(self, batches: Sequence[Sequence[int]], *, special: bool = False) -> list[str]:
+        return self._prompts.decode(batches, special=special)
 
 
 def context_of(folder: Path) -> int | None:

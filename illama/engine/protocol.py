@@ -6,14 +6,18 @@ Host to engine, on its standard input (the end of the input ends the engine):
 
     {"op": "load", "engine": "openvino"|"fake", "folder", "device", "context_length", "pipeline", "kv_bytes",
      "cache_dir"}
-    {"op": "generate", "id", "messages", "sampling": {...}, "stop": [...], "structured": {"json_schema": "..."}|null}
+    {"op": "generate", "id", "messages", "sampling": {...}, "stop": [...], "structured": {"json_schema": "..."}|null,
+     "tools": [...]|absent, "template": {...}|absent, "keep_special": bool|absent}
+                                                       tools as OpenAI writes them; further variables of the chat
+                                                       template; whether special tokens stay in the text
     {"op": "cancel", "id"}
 
 Engine to host, on what was its standard output:
 
     {"ev": "ready", "facts": {...}}                    the model is loaded and warm; see `Facts`
     {"ev": "failed", "error": {...}}                   it could not be loaded; the process ends
-    {"ev": "accepted", "id", "prompt_tokens", "cached_tokens"}
+    {"ev": "accepted", "id", "prompt_tokens", "cached_tokens", "prompt_end"}
+                                                       the end of the prompt's text: it may open the reasoning
     {"ev": "step", "tokens": [[id, text, count, logprobs|null], ...], "done": [{...}, ...]}
                                                        all that one step brought: it travels together
     {"ev": "alive"}                                    steps are made that bring nothing yet, as in a long prompt
@@ -45,6 +49,8 @@ class Facts(TypedDict):
     slots: int  # requests that it works on at once
     max_prompt_chars: int  # a longer prompt cannot possibly fit: refused without tokenizing
     kv_bytes: int  # the KV cache's size when it is full
+    chat_template: str  # its text, "" if the model has none
+    tools: bool  # whether the template renders tools
     versions: dict[str, str]
 
 

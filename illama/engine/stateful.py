@@ -14,7 +14,7 @@ from typing import Any
 
 import openvino_genai as genai
 
-from illama.engine.backend import DeviceError, Output, Prompt
+from illama.engine.backend import DeviceError, Output, Prompt, renders_tools
 from illama.engine.genai import DEFAULT_CONTEXT, Defaults, Prompts, context_of, generation_config, versions
 from illama.engine.protocol import Facts
 from illama.errors import UnsupportedError
@@ -45,8 +45,8 @@ class StatefulBackend:
         extra = {} if device == "NPU" else {"ATTENTION_BACKEND": "SDPA"}
         self._pipe = genai.LLMPipeline(str(folder), device, **options, **extra)
         context = message.get("context_length") or context_of(folder) or DEFAULT_CONTEXT
-        self._prompts = Prompts(self._pipe.get_tokenizer(), context)
         self._defaults = Defaults(folder, self._pipe.get_generation_config())
+        self._prompts = Prompts(self._pipe.get_tokenizer(), context, self._defaults.ends)
         self._waiting: deque[tuple[int, Any, Any]] = deque()
         self._outputs: queue.SimpleQueue[Output | Exception] = queue.SimpleQueue()
         self._running: _Streamer | None = None
@@ -58,6 +58,8 @@ class StatefulBackend:
             "slots": 1,
             "max_prompt_chars": self._prompts.max_chars,
             "kv_bytes": 0,
+            "chat_template": self._prompts.template,
+            "tools": renders_tools(self._prompts.template),
             "versions": versions(),
         }
 
@@ -66,8 +68,8 @@ class StatefulBackend:
         return self._running is not None or bool(self._waiting) or bool(self._cancelled)
 
     def prepare(self, request: dict[str, Any]) -> Prompt:
-        tensor, ids = self._prompts.prepare(request)
-        return Prompt(len(ids), 0, tensor)
+        tensor, ids, end = self._prompts.prepare(request)
+        return Prompt(len(ids), 0, end, tensor)
 
     def check(self, structured: dict[str, str]) -> None:
         self._prompts.checker.check(structured)
@@ -116,5 +118,5 @@ class StatefulBackend:
         except Exception as error:  # noqa: BLE001 - handed to the loop, which ends the engine with the reason
             self._outputs.put(error)
 
-    def decode(self, batches: Sequence[Sequence[int]]) -> list[str]:
-        return self._prompts.decode(batches)
+    def decode(self, batches: Sequence[Sequence[int]], *, special: bool = False) -> list[str]:
+        return self._prompts.decode(batches, special=special)

@@ -118,8 +118,8 @@ class Worker:
             return
         answer = Answer.of(request, prompt.tokens, prompt.cached, request["arrived"])
         self._answers[answer.id] = answer
-        accepted = {"ev": "accepted", "id": answer.id, "prompt_tokens": prompt.tokens, "cached_tokens": prompt.cached}
-        _send(self._pipe, accepted)
+        counts = {"prompt_tokens": prompt.tokens, "cached_tokens": prompt.cached}
+        _send(self._pipe, {"ev": "accepted", "id": answer.id, **counts, "prompt_end": prompt.end})
 
     def _cancel(self, id: int) -> None:
         if id in self._answers:

@@ -9,17 +9,16 @@ import asyncio
 import contextlib
 import time
 import uuid
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from illama.engine.process import Batch
 from illama.errors import CancelledError, IllamaError
 from illama.host import schema
 from illama.host.base import Handler
-from illama.host.runs import Run
+from illama.host.turn import CallArguments, CallBegins, Collected, Event, Text, Thought, Turn
 from illama.registry import Entry
 
 # Seconds between two comments in a stream that waits.
@@ -61,57 +60,47 @@ class ChatCompletions(Handler):
         request = schema.parse(self.body(), schema.ChatRequest)
         schema.check(request)
         entry = self.host.registry.get(request.model)
-        run = Run(
-            self.host.dispatcher,
-            entry,
-            {
-                "messages": schema.messages(request),
-                "sampling": schema.sampling(request, self.host.settings.max_tokens),
-                "stop": schema.stops(request),
-                "structured": schema.structured(request),
-            },
-            schema.keep_alive(request.keep_alive),
-            schema.device(request.device),
-        )
-        self._answer = Answer(entry.name, bool(request.logprobs))
+        turn = Turn(self.host.dispatcher, entry, schema.ask(request, self.host.settings.max_tokens))
+        self._answer = Answer(entry.name, logprobs=bool(request.logprobs))
         self._error: IllamaError | None = None
         try:
             if request.stream:
-                await self._stream(run, request)
+                await self._stream(turn, request)
             else:
-                await self._whole(run)
+                await self._whole(turn)
         except IllamaError as error:
             self._error = error
             raise
         finally:
-            run.cancel()  # no-op for one that ended
+            await turn.cancel()  # no-op for one that ended
             self.host.touch()
             if self.gone.is_set():
                 self._error = CancelledError("The client has gone.")
-            timings = run.timings() if run.answered else None
+            timings = turn.timings() if turn.answered else None
             self.host.metrics.request_finished("openai", entry.name, timings, self._error)
 
-    async def _whole(self, run: Run) -> None:
-        collected = await self.while_here(_collect(run))
+    async def _whole(self, turn: Turn) -> None:
+        collected = await self.while_here(turn.collect())
         if collected is not None:
-            self.send(200, self._answer.whole(run, collected))
+            self.send(200, self._answer.whole(turn, collected))
 
-    async def _stream(self, run: Run, request: schema.ChatRequest) -> None:
+    async def _stream(self, turn: Turn, request: schema.ChatRequest) -> None:
         wait = self.host.settings.header_wait_sec if request.header_wait is None else request.header_wait
         try:
             # The status is held back until the engine has accepted the request, so that a refusal has its own.
-            if not await self._pinging(run, run.open(), wait):
+            if not await self._pinging(turn, turn.open(), wait):
                 return
             self._begin()
-            if await self.push(self._answer.opening()) and await self._pinging(run, run.news(), _PING_EVERY):
-                await self._follow(run, request)
+            opening = b"".join(self._answer.opening(choice) for choice in range(request.n or 1))
+            if await self.push(opening) and await self._pinging(turn, turn.news(), _PING_EVERY):
+                await self._follow(turn, request)
         except IllamaError as error:
             self._error = error
             if not self.streaming:
                 raise
             await self.push(_frame(self.shape(error)) + b"data: [DONE]\n\n")
 
-    async def _pinging(self, run: Run, work: Awaitable[None], wait: float) -> bool:
+    async def _pinging(self, turn: Turn, work: Awaitable[None], wait: float) -> bool:
         """Await something, telling the client what it waits for. False, with `work` cancelled: the client has gone."""
         task, gone = asyncio.ensure_future(work), asyncio.ensure_future(self.gone.wait())
         either: set[asyncio.Future[Any]] = {task, gone}
@@ -124,7 +113,7 @@ class ChatCompletions(Handler):
                 if self.gone.is_set():
                     return False
                 self._begin()
-                if not await self.push(f": {run.describe()}\n\n".encode()):
+                if not await self.push(f": {turn.describe()}\n\n".encode()):
                     return False
                 wait = min(_PING_EVERY, max(wait, 0.1) * 2)
         finally:
@@ -138,94 +127,116 @@ class ChatCompletions(Handler):
         self.set_header("Cache-Control", "no-cache")
         self.set_header("X-Accel-Buffering", "no")  # reverse proxies that buffer know this header
 
-    async def _follow(self, run: Run, request: schema.ChatRequest) -> None:
-        # No task for each piece: a client that leaves cancels the run, which then ends what is awaited here.
-        self.when_gone(run.cancel)
-        while batch := await run.next():
-            if (batch.text or batch.logprobs) and not await self.push(self._answer.piece(batch)):
+    async def _follow(self, turn: Turn, request: schema.ChatRequest) -> None:
+        # No task for each piece: a client that leaves cancels the turn, which then ends what is awaited here.
+        self.when_gone(turn.stop)
+        piece = self._answer.piece
+        while (events := await turn.next()) is not None:
+            data = b"".join([piece(event) for event in events])
+            if data and not await self.push(data):
                 return
         usage = bool(request.stream_options and request.stream_options.include_usage)
-        await self.push(self._answer.closing(run, usage=usage))
+        await self.push(self._answer.closing(turn, usage=usage))
 
 
 class Answer:
-    """Builds OpenAI's objects for one answer: `id` and `created` are the same in all of them."""
+    """Builds OpenAI's objects for one request: `id` and `created` are the same in all of them."""
 
-    def __init__(self, model: str, logprobs: bool) -> None:
+    def __init__(self, model: str, *, logprobs: bool) -> None:
         self._base = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
         self._logprobs = logprobs
+        self._reasons: dict[int, str] = {}
         # A chunk differs from the last one in its text alone, so the rest of it is encoded once.
         head = msgspec.json.encode({**self._base, "object": "chat.completion.chunk"})
         self._head = b"data: " + head[:-1] + b',"choices":[{"index":0,"delta":{"content":'
         self._tail = b'},"logprobs":null,"finish_reason":null}]}\n\n'
 
-    def whole(self, run: Run, batch: Batch) -> dict[str, Any]:
+    def whole(self, turn: Turn, answers: list[Collected]) -> dict[str, Any]:
         """The object of an answer that is not streamed."""
-        choice = {
-            "index": 0,
-            "message": {"role": "assistant", "content": batch.text, "refusal": None},
-            "logprobs": _logprobs(batch) if self._logprobs else None,
-            "finish_reason": run.summary["finish_reason"],
-        }
         return {
             **self._base,
             "object": "chat.completion",
-            "choices": [choice],
-            "usage": _usage(run),
-            "timings": run.timings(),
+            "choices": [self._choice(at, answer) for at, answer in enumerate(answers)],
+            "usage": _usage(turn),
+            "timings": turn.timings(),
         }
 
-    def opening(self) -> bytes:
-        """The first chunk: it names the role."""
-        return self._chunk({"role": "assistant", "content": ""}, None)
+    def _choice(self, at: int, answer: Collected) -> dict[str, Any]:
+        # Beside calls an answer without text has none, rather than an empty one.
+        content = answer.text or (None if answer.calls else "")
+        message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
+        if answer.thought:
+            message["reasoning_content"] = answer.thought
+        if answer.calls:
+            message["tool_calls"] = [_call(call["id"], call["name"], call["arguments"]) for call in answer.calls]
+        logprobs = _logprobs(answer.logprobs) if self._logprobs else None
+        return {"index": at, "message": message, "logprobs": logprobs, "finish_reason": answer.reason}
 
-    def piece(self, batch: Batch) -> bytes:
-        """A chunk of text."""
-        if self._logprobs:
-            return self._chunk({"content": batch.text}, None, _logprobs(batch))
-        return self._head + msgspec.json.encode(batch.text) + self._tail
+    def opening(self, choice: int) -> bytes:
+        """The first chunk of an answer: it names the role."""
+        return self._chunk({"role": "assistant", "content": ""}, choice)
 
-    def closing(self, run: Run, *, usage: bool) -> bytes:
-        """The last chunks: why it ended, what it took, and the end of the stream."""
-        last = {"timings": run.timings()}
-        frames = self._chunk({}, run.summary["finish_reason"], more=last)
+    def piece(self, event: Event) -> bytes:
+        """The chunk of an event; the end of an answer is told by `closing`."""
+        if isinstance(event, Text):
+            if not self._logprobs and event.choice == 0:
+                return self._head + msgspec.json.encode(event.text) + self._tail
+            logprobs = _logprobs(event.logprobs) if self._logprobs else None
+            return self._chunk({"content": event.text}, event.choice, logprobs)
+        if isinstance(event, Thought):
+            return self._chunk({"reasoning_content": event.text}, event.choice)
+        if isinstance(event, CallBegins):
+            call = {"index": event.call, **_call(event.id, event.name, "")}
+            return self._chunk({"tool_calls": [call]}, event.choice)
+        if isinstance(event, CallArguments):
+            call = {"index": event.call, "function": {"arguments": event.text}}
+            return self._chunk({"tool_calls": [call]}, event.choice)
+        self._reasons[event.choice] = event.reason
+        return b""
+
+    def closing(self, turn: Turn, *, usage: bool) -> bytes:
+        """The last chunks: why each answer ended, what it took, and the end of the stream."""
+        last = {"timings": turn.timings()}
+        frames = b"".join(
+            self._chunk({}, choice, None, reason, last) for choice, reason in sorted(self._reasons.items())
+        )
         if usage:
             frames += _frame(
-                {**self._base, "object": "chat.completion.chunk", "choices": [], "usage": _usage(run), **last}
+                {**self._base, "object": "chat.completion.chunk", "choices": [], "usage": _usage(turn), **last}
             )
         return frames + b"data: [DONE]\n\n"
 
     def _chunk(
-        self, delta: dict[str, Any], finish: str | None, logprobs: Any = None, more: dict[str, Any] | None = None
+        self,
+        delta: dict[str, Any],
+        choice: int,
+        logprobs: Any = None,
+        finish: str | None = None,
+        more: dict[str, Any] | None = None,
     ) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-        return _frame({**self._base, "object": "chat.completion.chunk", "choices": [choice], **(more or {})})
+        body = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
+        return _frame({**self._base, "object": "chat.completion.chunk", "choices": [body], **(more or {})})
 
 
-async def _collect(run: Run) -> Batch:
-    await run.open()
-    collected = Batch()
-    while batch := await run.next():
-        collected.text += batch.text
-        collected.tokens += batch.tokens
-        collected.logprobs += batch.logprobs
-    return collected
+def _call(id: str, name: str, arguments: str) -> dict[str, Any]:
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
-def _usage(run: Run) -> dict[str, Any]:
-    prompt, completion = run.summary["prompt_tokens"], run.summary["completion_tokens"]
+def _usage(turn: Turn) -> dict[str, Any]:
+    usage = turn.usage()
+    prompt, completion = usage["prompt_tokens"], usage["completion_tokens"]
     return {
         "prompt_tokens": prompt,
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": run.summary["cached_tokens"]},
+        "prompt_tokens_details": {"cached_tokens": usage["cached_tokens"]},
     }
 
 
-def _logprobs(batch: Batch) -> dict[str, Any]:
+def _logprobs(logprobs: Sequence[Sequence[Any]]) -> dict[str, Any]:
     content = [
         {"token": token, "logprob": value, "bytes": list(token.encode()) or None, "top_logprobs": []}
-        for token, value in batch.logprobs
+        for token, value in logprobs
     ]
     return {"content": content, "refusal": None}
 

@@ -6,22 +6,27 @@ Knows: leases, generations, usage and timings. Does not know: HTTP, either diale
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from illama.engine.process import Batch, Generation
-from illama.errors import ContextLengthError, IllamaError
+from illama.engine.protocol import Facts
+from illama.errors import ContextLengthError
 from illama.host.dispatcher import Dispatcher, Lease, Place
 from illama.registry import Entry
 
 
 class Run:
-    """Opens a generation and follows it. `message` is the engine's `generate` message without op and id."""
+    """Opens a generation and follows it.
+
+    `message` makes the engine's `generate` message, without op and id, once it is known what engine there is.
+    """
 
     def __init__(
         self,
         dispatcher: Dispatcher,
         entry: Entry,
-        message: dict[str, Any],
+        message: Callable[[Facts], dict[str, Any]],
         keep_alive: float | None,
         device: str | None = None,
     ) -> None:
@@ -42,9 +47,11 @@ class Run:
         self._place = await self._dispatcher.enter(self.entry, self._keep_alive, self._device)
         lease = self._lease = await self._place.granted()
         try:
-            self._check_length(lease)
-            generation = self._generation = lease.engine.submit(self._message)
-        except IllamaError:
+            assert lease.engine.facts is not None, "a lease is of a loaded engine"
+            message = self._message(lease.engine.facts)
+            _check_length(message, lease.engine.facts)
+            generation = self._generation = lease.engine.submit(message)
+        except BaseException:
             lease.release()
             raise
         # The lease ends when the engine is done, not when the reader has read.
@@ -76,14 +83,12 @@ class Run:
         if self._generation:
             self._generation.cancel()
 
-    def _check_length(self, lease: Lease) -> None:
-        facts = lease.engine.facts
-        assert facts is not None, "a lease is of a loaded engine"
-        characters = sum(len(message["content"]) for message in self._message["messages"])
-        if characters > facts["max_prompt_chars"]:
-            limit = facts["context_length"]
-            at_least = characters * limit // facts["max_prompt_chars"]
-            raise ContextLengthError.of(limit, at_least, at_least=True)
+    @property
+    def prompt_end(self) -> str:
+        """The last characters of the prompt's text, after `open`."""
+        assert self._generation is not None, "open() comes first"
+        end: str = self._generation.accepted.result()["prompt_end"]
+        return end
 
     @property
     def answered(self) -> bool:
@@ -120,6 +125,16 @@ class Run:
             "ttft_ms": round(lease.queue_ms + lease.load_ms + done["prompt_ms"], 3),
             "device": lease.device,
         }
+
+
+def _check_length(message: dict[str, Any], facts: Facts) -> None:
+    """Refuse without tokenizing what cannot possibly fit. Raises ContextLengthError."""
+    texts = [part["content"] or "" for part in message.get("messages", ())]
+    characters = sum(map(len, texts)) + len(message.get("prompt", ""))
+    if characters > facts["max_prompt_chars"]:
+        limit = facts["context_length"]
+        at_least = characters * limit // facts["max_prompt_chars"]
+        raise ContextLengthError.of(limit, at_least, at_least=True)
 
 
 def _rate(tokens: int, milliseconds: float) -> float:

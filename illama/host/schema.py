@@ -16,6 +16,7 @@ import msgspec
 
 from illama.config import parse_device
 from illama.errors import RequestError, UnsupportedError
+from illama.host.turn import Ask
 
 _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
@@ -138,7 +139,6 @@ def check(request: ChatRequest) -> None:
     if len(stops(request)) > _MAX_STOPS:
         raise RequestError(f"stop has more than {_MAX_STOPS} strings.", param="stop")
     for field, wrong, what in (
-        ("n", (request.n or 1) > 1, "more than one answer to a request"),
         ("logit_bias", bool(request.logit_bias), "a bias on tokens"),
         ("top_logprobs", (request.top_logprobs or 0) > 1, "log probabilities of other tokens than the chosen one"),
         ("tool_choice", _forces_a_tool(request.tool_choice), "a call of a tool that is required"),
@@ -151,6 +151,19 @@ def check(request: ChatRequest) -> None:
 
 def _forces_a_tool(choice: Any) -> bool:
     return choice is not None and choice not in ("none", "auto")
+
+
+def ask(request: ChatRequest, default_max_tokens: int) -> Ask:
+    """The request in terms of the turn. Raises RequestError or UnsupportedError for what cannot be."""
+    return Ask(
+        messages=messages(request),
+        sampling=sampling(request, default_max_tokens),
+        stop=stops(request),
+        structured=structured(request),
+        n=request.n or 1,
+        keep_alive=keep_alive(request.keep_alive),
+        device=device(request.device),
+    )
 
 
 def stops(request: ChatRequest) -> list[str]:

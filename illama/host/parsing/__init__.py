@@ -1,0 +1,15 @@
+"""What a model's text is made of: answer, reasoning, and calls of tools, told apart while the text comes.
+
+Pure: text goes in as it is generated, in pieces cut anywhere; what comes out does not depend on where it was cut.
+
+    parser = Reasoning(Hermes())
+    for piece in pieces:
+        parts += parser.feed(piece)
+    parts += parser.finish()
+"""
+
+from illama.host.parsing.parts import Arguments, Call, Parser, Part, Plain, Text, Thought
+from illama.host.parsing.reasoning import Reasoning
+from illama.host.parsing.style import Style, style_of
+
+__all__ = ["Arguments", "Call", "Parser", "Part", "Plain", "Reasoning", "Style", "Text", "Thought", "style_of"]
