@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from illama.config import Settings
 from illama.engine import launch
+from illama.engine.protocol import ENCODER_TASKS
 from illama.errors import ConfigError, LoadError
 from illama.host import drm, fitting, memory
 from illama.host.memory import Room
@@ -32,16 +33,12 @@ _PROBE_PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Device:
-    """An OpenVINO device.
-
-    `memory` is its own in bytes, None where it uses the machine's; `pdev` its PCI address, `driver` its version.
-    """
+    """An OpenVINO device. `memory` is its own in bytes, None where it uses the machine's; `pdev` its PCI address."""
 
     name: str
     full_name: str
     memory: int | None = None
     pdev: str | None = None
-    driver: str | None = None
 
 
 class Devices:
@@ -54,7 +51,7 @@ class Devices:
     async def found(self) -> tuple[Device, ...]:
         """All devices. Raises LoadError if OpenVINO cannot be asked; the next call asks again."""
         if self._found is None or (self._found.done() and self._found.exception()):
-            self._found = asyncio.create_task(probe(self._settings))
+            self._found = asyncio.create_task(_probe(self._settings))
         return await asyncio.shield(self._found)
 
     async def resolve(self, pinned: str | None = None) -> str:
@@ -121,8 +118,8 @@ class Devices:
 
 
 def need(entry: Entry) -> fitting.Need:
-    """What loading a model takes at least: with the smallest KV cache."""
-    return fitting.need(entry.size, _MIN_KV)
+    """What loading a model takes at least: with the smallest KV cache, if it has one."""
+    return fitting.need(entry.size, 0 if entry.task in ENCODER_TASKS else _MIN_KV)
 
 
 def choose(asked: str, devices: list[str]) -> str | None:
@@ -151,8 +148,7 @@ def kv_budget(room: Room, own: bool, weights: int) -> int:
     return max(int(left * 0.8) if own else min(left // 2, 4 * _GIB), _MIN_KV)
 
 
-async def probe(settings: Settings, patience: float = _PROBE_PATIENCE) -> tuple[Device, ...]:
-    """Ask OpenVINO, in a process of its own, for at most `patience` seconds. Raises LoadError if it cannot be asked."""
+async def _probe(settings: Settings) -> tuple[Device, ...]:
     if settings.engine == "fake":
         return (Device("CPU", "a fake device"),)
     process = await asyncio.create_subprocess_exec(
@@ -163,7 +159,7 @@ async def probe(settings: Settings, patience: float = _PROBE_PATIENCE) -> tuple[
         env=launch.environment(os.environ),
     )
     try:
-        out, err = await asyncio.wait_for(process.communicate(), patience)
+        out, err = await asyncio.wait_for(process.communicate(), _PROBE_PATIENCE)
     except asyncio.TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
