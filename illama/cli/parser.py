@@ -76,6 +76,14 @@ def _host_verbs(verb: Any) -> None:
     )
     made.add_argument("--json", action="store_true", help="as JSON")
     made = verb(
+        "doctor",
+        "doctor:doctor",
+        "see what is right and wrong with this machine, and what to do",
+        "It looks at Python and packages, OpenVINO's devices and their drivers, memory, folders, key, host, settings,\n"
+        "Jupyter, and the hub; it changes nothing. Exit code 1 if something has failed.",
+    )
+    made.add_argument("--json", action="store_true", help="as JSON, with all facts")
+    made = verb(
         "logs",
         "logs:show",
         "show the last lines of a log",

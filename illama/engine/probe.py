@@ -14,9 +14,10 @@ from typing import Any
 
 
 def main() -> None:
-    """Print `[{"name", "full_name", "memory", "pdev"}, ...]`.
+    """Print `[{"name", "full_name", "memory", "pdev", "driver"}, ...]`.
 
-    `memory` is the device's own in bytes, or null; `pdev` its PCI address, as `0000:03:00.0`, or null.
+    `memory` is the device's own in bytes, or null; `pdev` its PCI address, as `0000:03:00.0`, or null; `driver` the
+    version of the driver that OpenVINO reaches it by, or null.
     """
     pipe = os.dup(1)
     os.dup2(2, 1)  # what drivers print must not end up in the list
@@ -29,6 +30,7 @@ def main() -> None:
             "name": name,
             "full_name": core.get_property(name, "FULL_DEVICE_NAME"),
             "memory": None,
+            "driver": _driver(core, name),
         }
         # An integrated GPU works in the machine's memory.
         if name.startswith("GPU") and "integrated" not in str(core.get_property(name, "DEVICE_TYPE")).lower():
@@ -38,6 +40,13 @@ def main() -> None:
     os.write(pipe, json.dumps(devices).encode())
     sys.stderr.flush()
     os._exit(0)
+
+
+def _driver(core: Any, name: str) -> str | None:
+    try:
+        return str(core.get_property(name, f"{name.partition('.')[0]}_DRIVER_VERSION"))
+    except RuntimeError:
+        return None  # the CPU has none
 
 
 def _pci_address(core: Any, name: str) -> str | None:

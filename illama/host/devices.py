@@ -33,12 +33,16 @@ _PROBE_PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Device:
-    """An OpenVINO device. `memory` is its own in bytes, None where it uses the machine's; `pdev` its PCI address."""
+    """An OpenVINO device.
+
+    `memory` is its own in bytes, None where it uses the machine's; `pdev` its PCI address, `driver` its version.
+    """
 
     name: str
     full_name: str
     memory: int | None = None
     pdev: str | None = None
+    driver: str | None = None
 
 
 class Devices:
@@ -51,7 +55,7 @@ class Devices:
     async def found(self) -> tuple[Device, ...]:
         """All devices. Raises LoadError if OpenVINO cannot be asked; the next call asks again."""
         if self._found is None or (self._found.done() and self._found.exception()):
-            self._found = asyncio.create_task(_probe(self._settings))
+            self._found = asyncio.create_task(probe(self._settings))
         return await asyncio.shield(self._found)
 
     async def resolve(self, pinned: str | None = None) -> str:
@@ -148,7 +152,8 @@ def kv_budget(room: Room, own: bool, weights: int) -> int:
     return max(int(left * 0.8) if own else min(left // 2, 4 * _GIB), _MIN_KV)
 
 
-async def _probe(settings: Settings) -> tuple[Device, ...]:
+async def probe(settings: Settings, patience: float = _PROBE_PATIENCE) -> tuple[Device, ...]:
+    """Ask OpenVINO, in a process of its own, for at most `patience` seconds. Raises LoadError if it cannot be asked."""
     if settings.engine == "fake":
         return (Device("CPU", "a fake device"),)
     process = await asyncio.create_subprocess_exec(
@@ -159,7 +164,7 @@ async def _probe(settings: Settings) -> tuple[Device, ...]:
         env=launch.environment(os.environ),
     )
     try:
-        out, err = await asyncio.wait_for(process.communicate(), _PROBE_PATIENCE)
+        out, err = await asyncio.wait_for(process.communicate(), patience)
     except asyncio.TimeoutError:
         with contextlib.suppress(ProcessLookupError):
             process.kill()

@@ -61,6 +61,11 @@ class Ps:
 
 
 @dataclass(frozen=True)
+class Doctor:
+    """What is right and wrong with this machine."""
+
+
+@dataclass(frozen=True)
 class Stop:
     """A model to unload; None is the one that is loaded."""
 
@@ -68,7 +73,7 @@ class Stop:
     force: bool = False
 
 
-Command = Ask | Pull | List | Ps | Stop
+Command = Ask | Pull | List | Ps | Stop | Doctor
 
 VERBS = {
     "pull": "fetch a model and make it ready to run",
@@ -76,10 +81,11 @@ VERBS = {
     "ps": "the models loaded, with their device and state",
     "run": "ask a model one question",
     "stop": "unload a model and free its memory",
+    "doctor": "what is right and wrong with this machine, and what to do",
 }
 _OVERVIEW = (
     "usage: %illama VERB …     (%illama VERB --help says more)\n"
-    + "\n".join(f"  {verb:5} {meaning}" for verb, meaning in VERBS.items())
+    + "\n".join(f"  {verb:6} {meaning}" for verb, meaning in VERBS.items())
     + "\n\n%%illama asks with the whole cell; %%illama --help says more."
 )
 
@@ -235,6 +241,16 @@ def _parse_ps(rest: str) -> Ps:
     return Ps()
 
 
+def _parse_doctor(rest: str) -> Doctor:
+    parser = _Parser(
+        "%illama doctor",
+        "What is right and wrong with this machine, and what to do. It changes nothing.\n"
+        "The result is a table with .to_dataframe().",
+    )
+    parser.parse_args(_words(rest, parser))
+    return Doctor()
+
+
 def _parse_stop(rest: str) -> Stop:
     parser = _stop_parser()
     return Stop(**vars(parser.parse_args(_words(rest, parser))))
@@ -246,6 +262,7 @@ _PARSERS: dict[str, Callable[[str], Command]] = {
     "ps": _parse_ps,
     "run": _parse_run,
     "stop": _parse_stop,
+    "doctor": _parse_doctor,
 }
 
 

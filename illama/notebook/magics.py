@@ -6,8 +6,10 @@ Knows: IPython's magics, the client. Does not know: HTTP, how a line is read (`g
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from IPython.core.error import UsageError
@@ -47,7 +49,7 @@ class IllamaMagics(Magics):
 
     @line_magic("illama")
     def line(self, line: str) -> Any:
-        """`%illama pull|list|ps|run|stop`: local language models. `%illama VERB --help` says more."""
+        """`%illama pull|list|ps|run|stop|doctor`: local language models. `%illama VERB --help` says more."""
         command = _read(lambda: grammar.parse_line(line))
         return self._carry_out(command) if command else None
 
@@ -137,6 +139,8 @@ class IllamaMagics(Magics):
     def _table(self, command: grammar.Command) -> Any:
         from illama.notebook import tables
 
+        if isinstance(command, grammar.Doctor):
+            return tables.examined(_interruptible(_examine, "nothing was changed."))
         if isinstance(command, grammar.Ps):
             client = self.client
             return tables.loaded(*_interruptible(lambda: (client.ps(), client.jobs()), "nothing was changed."))
@@ -149,6 +153,16 @@ class IllamaMagics(Magics):
             if warning not in self._warned:
                 self._warned.add(warning)
                 print(f"illama: {warning}", file=sys.stderr)  # noqa: T201
+
+
+def _examine() -> list[dict[str, Any]]:
+    from illama.doctor.examine import examine
+    from illama.doctor.judge import judge
+
+    # In a thread: the kernel's own has an event loop, which the question for OpenVINO's devices would not get.
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        machine = thread.submit(examine, Settings.load()).result()
+    return [dataclasses.asdict(each) for each in judge(machine)]
 
 
 def _read(parse: Callable[[], T]) -> T | None:

@@ -1,4 +1,4 @@
-"""What `%illama list` and `%illama ps` return: rows that show as a table, and become a DataFrame when asked.
+"""What `%illama list`, `ps` and `doctor` return: rows that show as a table, and become a DataFrame when asked.
 
 Knows: HTML. Does not know: where the rows come from, or what stands in the columns: the same as in the command's tables
 (`illama.cli.columns`).
@@ -74,3 +74,16 @@ def loaded(models: Sequence[Row], jobs: Sequence[Row] = ()) -> Table:
     pulls = columns.worth_showing(jobs)
     below = Table(pulls, columns.JOBS, "") if pulls else None
     return Table(models, columns.LOADED, "Nothing is loaded: a question loads its model.", below)
+
+
+def examined(findings: Sequence[Row]) -> Table:
+    """The table of `%illama doctor`: its findings as dicts."""
+    return Table(findings, _EXAMINED, "Nothing was looked at.")
+
+
+_EXAMINED: dict[str, Callable[[Row], str]] = {
+    "LEVEL": lambda row: "FAILURE" if row["level"] == "failure" else str(row["level"]),
+    "WHAT": lambda row: str(row["check"]),
+    "STATE": lambda row: str(row["says"]),
+    "WHAT TO DO": lambda row: str(row["do"]),
+}
