@@ -7,7 +7,7 @@ Knows: HTML. Does not know: where the rows come from, or what stands in the colu
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, overload
 
 from illama.cli import columns
