@@ -21,19 +21,8 @@ from illama.registry import Entry, Registry
 T = TypeVar("T")
 
 
-def fake_model(
-    home: Path,
-    name: str,
-    *,
-    context_length: int = 8192,
-    task: str = "text-generation",
-    stored: dict[str, Any] | None = None,
-    **options: Any,
-) -> Entry:
-    """Put a model for the fake engine into a home's registry.
-
-    `options` are those of illama/engine/fake.py or fake_encoder.py, `stored` the entry's.
-    """
+def fake_model(home: Path, name: str, *, context_length: int = 8192, **options: Any) -> Entry:
+    """Put a model for the fake engine into a home's registry; `options` are those of illama/engine/fake.py."""
     registry = Registry(home / "registry")
     staged = registry.staging()
     (staged / "fake.json").write_text(json.dumps(options))
@@ -46,9 +35,7 @@ def fake_model(
         context_length=context_length,
         size=size,
         files={"fake.json": size},
-        chat_template=task == "text-generation",
-        task=task,
-        options=stored or {},
+        chat_template=True,
     )
     return registry.add(entry, staged)
 

@@ -2,8 +2,8 @@
 
 Knows: how to answer with what it was told. Does not know: OpenVINO.
 
-It answers with the last message's text, in tokens of four bytes. The model folder's `fake.json`, and a last message
-that begins with `/fake {...}`, change that:
+It answers with the last message's text, or the raw prompt, in tokens of four bytes. The model folder's `fake.json`, and
+a last message that begins with `/fake {...}`, change that:
 
     load_sec, load_error     how long loading takes; the reason for which it fails
     load_dies                the process ends while it loads
@@ -47,32 +47,25 @@ class _Running:
     cancelled: bool = False
 
 
-def load_options(message: dict[str, Any]) -> dict[str, Any]:
-    """The options of a model's `fake.json`, after what they say of its loading has happened."""
-    options: dict[str, Any] = {}
-    path = Path(message["folder"]) / "fake.json"
-    if path.exists():
-        options = json.loads(path.read_text(encoding="utf-8"))
-    time.sleep(options.get("load_sec", 0))
-    if options.get("load_dies"):
-        print("the fake device is on fire", file=sys.stderr, flush=True)  # noqa: T201 - the engine's log
-        os._exit(9)
-    if options.get("load_error"):
-        raise LoadError(f"The model could not be loaded: {options['load_error']}")
-    return options
-
-
 class FakeBackend:
     """Answers from a table. Ids are indices into the bytes seen so far."""
 
     def __init__(self, message: dict[str, Any]) -> None:
-        self._options = load_options(message)
+        self._options: dict[str, Any] = {}
+        path = Path(message["folder"]) / "fake.json"
+        if path.exists():
+            self._options = json.loads(path.read_text(encoding="utf-8"))
+        time.sleep(self._options.get("load_sec", 0))
+        if self._options.get("load_dies"):
+            print("the fake device is on fire", file=sys.stderr, flush=True)  # noqa: T201 - the engine's log
+            os._exit(9)
+        if self._options.get("load_error"):
+            raise LoadError(f"The model could not be loaded: {self._options['load_error']}")
         context = message.get("context_length") or 8192
         self._table: list[bytes] = []
         self._ids: dict[bytes, int] = {}
         self._running: dict[int, _Running] = {}
         self.facts: Facts = {
-            "task": message.get("task", "text-generation"),
             "pipeline": "paged",
             "device": message["device"],
             "context_length": context,
@@ -81,7 +74,6 @@ class FakeBackend:
             "kv_bytes": 0,
             "chat_template": self._options.get("chat_template", ""),
             "tools": renders_tools(self._options.get("chat_template", "")),
-            "dimensions": 0,
             "versions": {"fake": "1"},
         }
 
@@ -101,8 +93,11 @@ class FakeBackend:
         return ids
 
     def prepare(self, request: dict[str, Any]) -> Prompt:
-        text = "".join(message["content"] for message in request["messages"])
-        prompt = self._tokens(text)
+        given = request.get("prompt")
+        texts = [message["content"] for message in request["messages"]] if given is None else [_said(given)]
+        prompt = self._tokens("".join(texts))
+        if not prompt and given is not None:
+            raise RequestError("The prompt is empty: it has no tokens.", param="prompt")
         if len(prompt) >= self.facts["context_length"]:
             raise ContextLengthError.of(self.facts["context_length"], len(prompt))
         return Prompt(len(prompt), end=self._options.get("prompt_end", ""))
@@ -115,7 +110,8 @@ class FakeBackend:
             raise RequestError(f"The schema is no JSON: {error}", param="response_format") from error
 
     def start(self, id: int, prompt: Prompt, request: dict[str, Any]) -> None:
-        text, options = request["messages"][-1]["content"], dict(self._options)
+        given = request.get("prompt")
+        text, options = request["messages"][-1]["content"] if given is None else _said(given), dict(self._options)
         if text.startswith("/fake "):
             ours, end = json.JSONDecoder().raw_decode(text, len("/fake "))
             options.update(ours)
@@ -165,3 +161,13 @@ class FakeBackend:
 
     def decode(self, batches: Sequence[Sequence[int]], *, special: bool = False) -> list[str]:
         return [b"".join(self._table[i] for i in ids).decode("utf-8", "replace") for ids in batches]
+
+
+def _said(prompt: str | list[int]) -> str:
+    """A raw prompt as text. Token ids are taken for the numbers of characters."""
+    if isinstance(prompt, str):
+        return prompt
+    try:
+        return "".join(map(chr, prompt))
+    except (ValueError, OverflowError) as error:
+        raise RequestError(f"There is no such token: {error}.", param="prompt") from error

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino
 import openvino_genai as genai
 
@@ -45,18 +46,17 @@ def load(message: dict[str, Any]) -> Any:
             return PagedBackend(folder, device, message, options)
         except RuntimeError as error:
             if mode == "paged" or "memory" in str(error).lower():
-                raise explain(error, folder) from error
+                raise _explain(error, folder) from error
             print(f"paged attention cannot serve {folder.name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
     from illama.engine.stateful import StatefulBackend
 
     try:
         return StatefulBackend(folder, device, message, options)
     except RuntimeError as error:
-        raise explain(error, folder) from error
+        raise _explain(error, folder) from error
 
 
-def explain(error: RuntimeError, folder: Path) -> LoadError:
-    """The error for a model that OpenVINO did not load."""
+def _explain(error: RuntimeError, folder: Path) -> LoadError:
     text = str(error)
     if "memory" in text.lower():
         hint = "Free some memory (close other programs, unload other models), or pull a smaller weight format."
@@ -92,26 +92,48 @@ class Prompts:
     def prepare(self, request: dict[str, Any]) -> tuple[Any, list[int], str]:
         """The prompt's ids, as OpenVINO's tensor of shape [1, tokens] and as a list; and the end of its text.
 
-        Raises RequestError for messages that the template refuses, ContextLengthError if no token of answer would fit.
+        Raises RequestError for messages that the template refuses and for token ids that are none, ContextLengthError
+        if no token of answer would fit.
         """
-        try:
-            more = {"tools": request.get("tools"), "extra_context": request.get("template")}
-            text = self.tokenizer.apply_chat_template(request["messages"], True, **more)
-        except (RuntimeError, TypeError) as error:
-            if not self.template:
-                raise UnsupportedError(
-                    "This model has no chat template.", hint="Use an instruction-tuned model.", param="messages"
-                ) from error
-            text = f"The model's chat template refuses these messages: {reason(error)}"
-            raise RequestError(text, hint="See which roles it knows with `illama show`.", param="messages") from error
+        prompt = request.get("prompt")
+        if isinstance(prompt, list):
+            return self._given(prompt)
+        text = self._template(request) if prompt is None else prompt
         if len(text) > self.max_chars:
             at_least = len(text) // (self.max_chars // self.context_length)
             raise ContextLengthError.of(self.context_length, at_least, at_least=True)
-        tensor = self.tokenizer.encode(text, add_special_tokens=False).input_ids
+        # A template writes the special tokens itself; before raw text the tokenizer puts those that its model wants.
+        tensor = self.tokenizer.encode(text, add_special_tokens=prompt is not None).input_ids
         ids = [int(i) for i in tensor.data[0]]
+        if not ids:
+            raise RequestError("The prompt is empty: it has no tokens.", param="prompt")
         if len(ids) >= self.context_length:
             raise ContextLengthError.of(self.context_length, len(ids), at_least=len(ids) == self._cut)
         return tensor, ids, text[-PROMPT_END:]
+
+    def _template(self, request: dict[str, Any]) -> str:
+        try:
+            more = {"tools": request.get("tools"), "extra_context": request.get("template")}
+            return str(self.tokenizer.apply_chat_template(request["messages"], True, **more))
+        except (RuntimeError, TypeError) as error:
+            if not self.template:
+                raise UnsupportedError(
+                    "This model has no chat template.",
+                    hint="Use an instruction-tuned model, or /v1/completions, which takes plain text.",
+                    param="messages",
+                ) from error
+            text = f"The model's chat template refuses these messages: {reason(error)}"
+            raise RequestError(text, hint="See which roles it knows with `illama show`.", param="messages") from error
+
+    def _given(self, ids: list[int]) -> tuple[Any, list[int], str]:
+        """A prompt that came as token ids."""
+        unknown = next((i for i in ids if not 0 <= i < self.vocabulary_size), None)
+        if unknown is not None:
+            text = f"{unknown} is no token of this model, which has {self.vocabulary_size}."
+            raise RequestError(text, hint="Use ids of the model's own tokenizer, or text.", param="prompt")
+        if len(ids) >= self.context_length:
+            raise ContextLengthError.of(self.context_length, len(ids))
+        return openvino.Tensor(np.array([ids], dtype=np.int64)), ids, ""
 
     def decode(self, batches: Sequence[Sequence[int]], *, special: bool = False) -> list[str]:
         """The text of each list of ids, special tokens left out; `special` keeps those that do not end the text."""
@@ -198,7 +220,6 @@ class PagedBackend:
         self._ids: dict[int, list[int]] = {}
         self._cancelled: list[int] = []
         self.facts: Facts = {
-            "task": "text-generation",
             "pipeline": "paged",
             "device": device,
             "context_length": self._prompts.context_length,
@@ -207,7 +228,6 @@ class PagedBackend:
             "kv_bytes": int(kv_bytes),
             "chat_template": self._prompts.template,
             "tools": renders_tools(self._prompts.template),
-            "dimensions": 0,
             "versions": versions(),
         }
         self._warm_up()

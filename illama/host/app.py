@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import ipaddress
 import logging
 import os
 import signal
 import socket
 import time
+from collections.abc import Callable
+from typing import Any
 
 from filelock import FileLock, Timeout
 from tornado import httpserver, netutil, web
@@ -21,7 +24,7 @@ from tornado import httpserver, netutil, web
 import illama
 from illama.config import Settings
 from illama.errors import ConfigError, HostError, PortInUseError
-from illama.host import base, keys, ollama, openai, pulling, state
+from illama.host import base, completions, keys, ollama, ollama_chat, openai, openapi, pulling, refusals, state
 from illama.host.devices import Devices
 from illama.host.dispatcher import Dispatcher
 from illama.host.jobs import Jobs
@@ -133,24 +136,35 @@ class Host:
 
     def application(self) -> web.Application:
         """The table of handlers."""
-        routes = [
+        routes: list[tuple[Any, ...]] = [
             (r"/", base.Root),
             (r"/health", base.Health),
+            (r"/metrics", MetricsHandler),
+            (r"/openapi.json", openapi.OpenApi),
             (r"/v1/models", openai.Models),
-            (r"/v1/models/(.+)", openai.Model),
+            (r"/v1/models/(.+)", openai.Model, ("model",)),
             (r"/v1/chat/completions", openai.ChatCompletions),
+            (r"/v1/completions", completions.Completions),
             (r"/api/version", ollama.Version),
             (r"/api/tags", ollama.Tags),
             (r"/api/ps", ollama.Ps),
             (r"/api/show", ollama.Show),
-            (r"/api/generate", ollama.Generate),
+            (r"/api/generate", ollama_chat.Generate),
+            (r"/api/chat", ollama_chat.Chat),
             (r"/api/pull", pulling.Pull),
             (r"/api/delete", ollama.Delete),
+            (r"/api/create", refusals.Create),
+            (r"/api/push", refusals.Push),
+            (r"/api/blobs/(.+)", refusals.Blobs, ("digest",)),
         ]
         mine = {"host": self}
-        page = {**mine, "page": lambda: self.metrics.render(self.dispatcher.loaded())}
+        table = [openapi.Route(*route) for route in routes]
+        pages: dict[type, Callable[[], bytes]] = {
+            MetricsHandler: lambda: self.metrics.render(self.dispatcher.loaded()),
+            openapi.OpenApi: functools.cache(lambda: openapi.render(table)),
+        }
         return web.Application(
-            [*((pattern, handler, mine) for pattern, handler in routes), (r"/metrics", MetricsHandler, page)],
+            [(each.pattern, each.handler, {**mine, **_page(pages.get(each.handler))}) for each in table],
             default_handler_class=base.Nothing,
             default_handler_args=mine,
             log_function=_log_request,
@@ -226,6 +240,10 @@ async def _main(settings: Settings, key: str | None, on_demand: bool) -> None:
         except NotImplementedError:  # Windows' loops know no signals
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(host.stop))
     await host.run()
+
+
+def _page(made: Callable[[], bytes] | None) -> dict[str, Any]:
+    return {"page": made} if made else {}
 
 
 def _is_loopback(address: str) -> bool:

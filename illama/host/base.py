@@ -23,6 +23,7 @@ from illama.errors import (
     RequestError,
 )
 from illama.host import keys
+from illama.host.operations import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -44,6 +45,7 @@ class Handler(web.RequestHandler):
     open_to_all = False  # whether it answers without a key
     # Whose key it takes: the owner's alone, or inference keys too. Those list and use models, and see nobody's work.
     needs: ClassVar[Literal["owner", "inference"]] = "owner"
+    operations: ClassVar[dict[str, Operation]] = {}  # what each method takes and answers, for /openapi.json
     host: Host
 
     def initialize(self, host: Host) -> None:
@@ -245,7 +247,7 @@ class Nothing(Handler):
         if self.request.method != "OPTIONS":
             raise NotFoundError(
                 f"There is nothing at {self.request.path}.",
-                hint="This build serves /v1/models and /v1/chat/completions, and Ollama's /api for managing models.",
+                hint="OpenAI's API is under /v1, Ollama's under /api; GET /openapi.json has a list.",
             )
 
 
@@ -253,6 +255,7 @@ class Health(Handler):
     """`GET /health`: it lives, and tells nothing else."""
 
     open_to_all = True
+    operations: ClassVar = {"get": Operation(dict[str, str])}
 
     async def get(self) -> None:
         """Answer from memory."""
@@ -263,6 +266,7 @@ class Root(Handler):
     """`GET /` and `HEAD /`, by which Ollama's clients see whether a server is there."""
 
     open_to_all = True
+    operations: ClassVar = {"get": Operation(str, plain=True), "head": Operation(str, plain=True)}
 
     async def get(self) -> None:
         """Answer in plain words."""

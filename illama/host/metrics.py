@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 import illama
 from illama.errors import CancelledError, EngineDiedError, HostBusyError, IllamaError, LoadError
 from illama.host import base
+from illama.host.operations import Operation
 
 # Several models may share a label: a label's value is the sum.
 Sums = defaultdict[tuple[str, ...], float]
@@ -144,7 +145,9 @@ class Metrics:
 
 
 class MetricsHandler(base.Handler):
-    """`GET /metrics`. `page` is what makes the page, from memory alone."""
+    """`GET /metrics`: figures for Prometheus. `page` is what makes the page, from memory alone."""
+
+    operations: ClassVar = {"get": Operation(str, plain=True)}
 
     def initialize(self, host: Any, page: Callable[[], bytes] | None = None) -> None:
         """Take what the route says."""

@@ -11,13 +11,14 @@ import time
 import uuid
 from collections.abc import Awaitable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from illama.errors import CancelledError, IllamaError
-from illama.host import schema
+from illama.host import answers, schema
 from illama.host.base import Handler
+from illama.host.operations import Operation
 from illama.host.turn import CallArguments, CallBegins, Collected, Event, Text, Thought, Turn
 from illama.registry import Entry
 
@@ -30,9 +31,11 @@ class Models(Handler):
 
     needs = "inference"
 
+    operations: ClassVar = {"get": Operation(answers.Models)}
+
     async def get(self) -> None:
         """List the registry."""
-        self.send(200, {"object": "list", "data": [_model(entry) for entry in self.host.registry.entries()]})
+        self.send(200, answers.Models("list", [_model(entry) for entry in self.host.registry.entries()]))
 
 
 class Model(Handler):
@@ -40,20 +43,24 @@ class Model(Handler):
 
     needs = "inference"
 
+    operations: ClassVar = {"get": Operation(answers.Model)}
+
     async def get(self, name: str) -> None:
         """Describe one model."""
         self.send(200, _model(self.host.registry.get(name)))
 
 
-def _model(entry: Entry) -> dict[str, Any]:
+def _model(entry: Entry) -> answers.Model:
     created = int(datetime.fromisoformat(entry.created).timestamp())
-    return {"id": entry.name, "object": "model", "created": created, "owned_by": entry.source.get("repo") or "illama"}
+    return answers.Model(entry.name, "model", created, str(entry.source.get("repo") or "illama"))
 
 
 class ChatCompletions(Handler):
     """`POST /v1/chat/completions`, whole or streamed."""
 
     needs = "inference"
+
+    operations: ClassVar = {"post": Operation(answers.ChatCompletion, schema.ChatRequest, answers.ChatChunk)}
 
     async def post(self) -> None:
         """Answer one request."""

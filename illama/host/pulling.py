@@ -6,14 +6,16 @@ Knows: the requests' fields, lines of JSON, who may name what. Does not know: ho
 from __future__ import annotations
 
 import ipaddress
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from illama.errors import ForbiddenError, RequestError
+from illama.host import answers_ollama as answers
 from illama.host import schema
 from illama.host.base import Handler
 from illama.host.jobs import Watch
+from illama.host.operations import LINES, Operation
 from illama.pull import localize
 
 
@@ -47,6 +49,11 @@ class StopRequest(msgspec.Struct):
 
 class Pull(Handler):
     """`POST /api/pull`: gets a model, and tells how far it is, a JSON object a line. `DELETE` stops it."""
+
+    operations: ClassVar = {
+        "post": Operation(answers.Progress, PullRequest, answers.Progress, LINES),
+        "delete": Operation(answers.Stopped, StopRequest),
+    }
 
     async def post(self) -> None:
         """Join the pull that is under way, or start one. It goes on when the client leaves."""
@@ -90,7 +97,7 @@ class Pull(Handler):
             raise RequestError("model is missing.", hint="Say which pull, by model or job.", param="model")
         job = self.host.jobs.find(request.job, request.model, request.name)
         await self.host.jobs.stop(job, request.watcher, force=bool(request.force))
-        self.send(200, {"job": job.id, "state": job.state, "watchers": len(job.watches)})
+        self.send(200, answers.Stopped(job.id, job.state, len(job.watches)))
 
     def _check_source(self, source: str) -> None:
         # A path names files of this machine: only who sits at it may have them read.

@@ -88,7 +88,8 @@ class ChatRequest(msgspec.Struct, kw_only=True):
 
 
 # Each: field, lowest, highest, and whether the lowest itself is allowed.
-_RANGES: tuple[tuple[str, float, float, bool], ...] = (
+Ranges = tuple[tuple[str, float, float, bool], ...]
+_RANGES: Ranges = (
     ("max_tokens", 1, 2**31, True),
     ("max_completion_tokens", 1, 2**31, True),
     ("temperature", 0, 2, True),
@@ -131,13 +132,7 @@ def check(request: ChatRequest) -> None:
     """See that all values are in range and can be served. Raises RequestError or UnsupportedError naming the field."""
     if not request.messages:
         raise RequestError("messages is empty.", hint="Send at least one message.", param="messages")
-    for field, low, high, inclusive in _RANGES:
-        value = getattr(request, field)
-        if value is not None and not (low <= value <= high and (inclusive or value > low)):
-            bounds = f"from {low:g}" if inclusive else f"above {low:g}"
-            raise RequestError(f"{field} is {value:g}, but must be {bounds} to {high:g}.", param=field)
-    if len(stops(request)) > _MAX_STOPS:
-        raise RequestError(f"stop has more than {_MAX_STOPS} strings.", param="stop")
+    check_ranges(request)
     for field, wrong, what in (
         ("logit_bias", bool(request.logit_bias), "a bias on tokens"),
         ("top_logprobs", (request.top_logprobs or 0) > 1, "log probabilities of other tokens than the chosen one"),
@@ -147,6 +142,17 @@ def check(request: ChatRequest) -> None:
     ):
         if wrong:
             raise UnsupportedError(_CANNOT.format(field=field, what=what), hint=f"Leave out {field}.", param=field)
+
+
+def check_ranges(request: Any, ranges: Ranges = _RANGES) -> None:
+    """See that the values are in range of those fields that a request has. Raises RequestError naming the field."""
+    for field, low, high, inclusive in ranges:
+        value = getattr(request, field, None)
+        if value is not None and not (low <= value <= high and (inclusive or value > low)):
+            bounds = f"from {low:g}" if inclusive else f"above {low:g}"
+            raise RequestError(f"{field} is {value:g}, but must be {bounds} to {high:g}.", param=field)
+    if len(stops(request)) > _MAX_STOPS:
+        raise RequestError(f"stop has more than {_MAX_STOPS} strings.", param="stop")
 
 
 def _forces_a_tool(choice: Any) -> bool:
@@ -166,7 +172,7 @@ def ask(request: ChatRequest, default_max_tokens: int) -> Ask:
     )
 
 
-def stops(request: ChatRequest) -> list[str]:
+def stops(request: Any) -> list[str]:
     """The stop strings as a list."""
     return [request.stop] if isinstance(request.stop, str) else list(request.stop or ())
 
@@ -198,7 +204,7 @@ def _text(content: str | list[dict[str, Any]] | None, where: str) -> str:
     return "".join(texts)
 
 
-def sampling(request: ChatRequest, default_max_tokens: int) -> dict[str, Any]:
+def sampling(request: Any, default_max_tokens: int) -> dict[str, Any]:
     """The engine's sampling parameters: GenAI's own names, only those that the request states."""
     named = {
         "temperature": request.temperature,
