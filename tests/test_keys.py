@@ -24,6 +24,7 @@ from illama.host.keys import InferenceKeys
 # "inference" may show or do nothing that touches other people's work, and belongs into this list.
 OPEN = {
     *("/api/version", "/api/tags", "/api/show", "/api/generate", "/api/chat", "/api/embed", "/api/embeddings"),
+    "/openapi.json",
 }
 
 
