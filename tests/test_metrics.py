@@ -171,6 +171,7 @@ async def served(made: metrics.Metrics) -> AsyncIterator[str]:
     """The handler behind a socket, with as much of a host as it needs."""
     nothing = SimpleNamespace(
         key="right",
+        inference_keys=SimpleNamespace(holder=lambda _: None),
         bound_to_loopback=True,
         settings=SimpleNamespace(origins=(), allowed_hosts=()),
         begins=lambda _: None,
