@@ -21,7 +21,7 @@ from illama.registry import Entry, Registry
 T = TypeVar("T")
 
 
-def fake_model(home: Path, name: str, *, context_length: int = 8192, **options: Any) -> Entry:
+def fake_model(home: Path, name: str, *, context_length: int = 8192, digest: str = "0" * 64, **options: Any) -> Entry:
     """Put a model for the fake engine into a home's registry; `options` are those of illama/engine/fake.py."""
     registry = Registry(home / "registry")
     staged = registry.staging()
@@ -30,7 +30,7 @@ def fake_model(home: Path, name: str, *, context_length: int = 8192, **options: 
     entry = Entry(
         name=name,
         source={"kind": "ir"},
-        digest="0" * 64,
+        digest=digest,
         created="2026-01-01T00:00:00+00:00",
         context_length=context_length,
         size=size,

@@ -68,7 +68,7 @@ def test_without_a_verb_there_is_help_and_the_code_for_usage(capsys):
     assert "quickstart" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("argv", [["nonsense"], ["show"], ["rm"], ["list", "--nonsense"], ["list", "too", "many"]])
+@pytest.mark.parametrize("argv", [["nonsense"], ["cp", "x"], ["rm"], ["list", "--nonsense"], ["list", "too", "many"]])
 def test_wrong_usage_is_exit_code_2(argv):
     with pytest.raises(SystemExit) as caught:
         main(argv)
@@ -78,7 +78,7 @@ def test_wrong_usage_is_exit_code_2(argv):
 def test_every_verb_has_help_and_a_function(capsys):
     verbs = next(a for a in build()._actions if a.dest == "verb").choices
     wanted = {"serve", "pull", "list", "ps", "show", "run", "stop", "rm", "env", "key", "logs", "quickstart", "version"}
-    wanted |= {"doctor"}
+    wanted |= {"doctor", "cp", "prune"}
     assert set(verbs) == wanted
     for verb in verbs:
         with pytest.raises(SystemExit) as caught:
@@ -157,6 +157,13 @@ def test_show_knows_a_model_by_its_other_names(model, capsys):
     assert re.search(r"^source +kind gguf, file tiny.gguf$", out, re.MULTILINE)
     assert main(["show", "Tiny", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["files"] == {"openvino_model.bin": 1500}
+
+
+def test_show_cuts_hashes_short_and_json_has_them_in_full(model, capsys):
+    assert main(["show", "Tiny"]) == 0
+    assert f"digest          {'0' * 12}…" in capsys.readouterr().out
+    assert main(["show", "Tiny", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["digest"] == "0" * 64
 
 
 def test_ps_without_a_host_says_that_nothing_is_loaded_and_starts_none(home, capsys):
@@ -319,9 +326,19 @@ def test_stop_without_a_host_starts_none(home, capsys):
     assert not (home / "run" / "host.json").exists()
 
 
-@pytest.mark.parametrize("argv", [["stop"], ["stop", "x", "--host"]])
-def test_stop_takes_a_model_or_the_host(argv, capsys):
+@pytest.mark.parametrize("argv", [["stop"], ["stop", "x", "--host"], ["show"], ["show", "x", "--catalog"]])
+def test_stop_takes_a_model_or_the_host_and_show_a_model_or_the_catalogue(argv, capsys):
     assert main(argv) == 2
+
+
+def test_the_catalogue_lists_short_names(capsys):
+    assert main(["show", "--catalog"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^smollm2, smollm2:135m +HuggingFaceTB/SmolLM2-135M-Instruct +92.9 MB$", out, re.MULTILINE)
+    assert main(["show", "--catalog", "--json"]) == 0
+    assert {"names": ["phi4", "phi4:14b"], "repo": "OpenVINO/phi-4-int4-ov", "size": None} in json.loads(
+        capsys.readouterr().out
+    )
 
 
 def test_rm_removes_what_it_can_and_fails_for_what_it_cannot(play, capsys):

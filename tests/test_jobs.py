@@ -123,6 +123,7 @@ def test_the_last_who_watches_cancels_and_one_of_several_only_stops_watching(hub
         assert "goes on, as another one waits for it" in left.sentence()
         assert "illama pull --cancel phi4" in left.sentence()
         assert until(client, watchers=1)["state"] == "running"
+        assert hub.halfway.wait(30)
         ended = theirs.stop()
     assert ended.state == "cancelled"
     assert "is cancelled; what was fetched is kept" in ended.sentence()

@@ -320,7 +320,7 @@ def test_a_whole_file_in_the_cache_is_used_and_a_cut_or_changed_one_is_not(item,
 
 def test_what_a_killed_download_left_is_cleared_away(item, pip, tmp_path):
     pip()
-    part = tmp_path / "cache" / "downloads" / ".tiny-1.0.part"
+    part = tmp_path / "cache" / "downloads" / f".{item.file_name}.part"
     part.mkdir(parents=True)
     (part / "half.whl").write_bytes(b"x")
     fetch(item, tmp_path)

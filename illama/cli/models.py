@@ -1,4 +1,4 @@
-"""`list`, `ps`, `show`, `stop` and `rm`: what is installed, what is loaded, and how to be rid of it.
+"""`list`, `ps`, `show`, `cp`, `stop` and `rm`: what is installed, what is loaded, and how to be rid of it.
 
 Knows: whom to ask. None of these starts a host: without one the registry is read, and nothing is loaded. Does not know:
 how the registry or the host keep what they tell.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from illama.client import Client
     from illama.registry import Registry
 
+_HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 NOTHING = "Nothing is loaded: no model host is running."
 
 
@@ -71,7 +73,12 @@ def ps(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def show(args: argparse.Namespace, settings: Settings) -> int:
-    """`illama show MODEL`."""
+    """`illama show MODEL` and `illama show --catalog`."""
+    if bool(args.model) == args.catalog:
+        print("illama show: give a MODEL, or --catalog", file=sys.stderr)
+        return 2
+    if args.catalog:
+        return _show_catalogue(as_json=args.json)
     if settings.base_url:
         from illama.client import Client
 
@@ -87,8 +94,22 @@ def show(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
+def _show_catalogue(*, as_json: bool) -> int:
+    from illama.pull.catalog import listing
+
+    items = listing()
+    if as_json:
+        return _json(items)
+    rows = [
+        (", ".join(item["names"]), item["repo"], text.size(item["size"]) if item["size"] else "-") for item in items
+    ]
+    print(text.table(("SHORT NAME", "WHAT IT IS", "DOWNLOAD"), rows))
+    print("\nAny repository on the hub can be pulled by its name: illama pull ORG/REPO.")
+    return 0
+
+
 def describe(entry: dict[str, Any]) -> str:
-    """A registry entry as a table of two columns, without what it leaves open."""
+    """A registry entry as a table of two columns, without what it leaves open; long hashes are cut short."""
     shown = {
         "name": entry["name"],
         "other names": ", ".join(entry.get("aliases") or ()),
@@ -105,11 +126,19 @@ def describe(entry: dict[str, Any]) -> str:
         "made": text.ago(entry.get("created")),
         "made by": _pairs(entry.get("recipe")),
         "options": _pairs(entry.get("options")),
-        "digest": entry.get("digest"),
+        "digest": _short(entry.get("digest")),
         "folder": entry.get("folder"),
     }
     width = max(map(len, shown))
-    return "\n".join(f"{name.ljust(width)}   {value}" for name, value in shown.items() if value)
+    return text.harmless("\n".join(f"{name.ljust(width)}   {value}" for name, value in shown.items() if value))
+
+
+def cp(args: argparse.Namespace, settings: Settings) -> int:
+    """`illama cp SOURCE DESTINATION`."""
+    with _running_host(settings) as client:
+        (client or _registry(settings)).copy(args.source, args.destination)
+    print(f"{args.destination} is a copy of {args.source}, and shares its files where the disk allows it.")
+    return 0
 
 
 def stop(args: argparse.Namespace, settings: Settings) -> int:
@@ -140,7 +169,7 @@ def rm(args: argparse.Namespace, settings: Settings) -> int:
     with _running_host(settings) as client:
         for model in args.models:
             try:
-                freed = client.delete(model, force=args.force) if client else _registry(settings).remove(model)[1]
+                freed = client.delete(model, force=args.force) if client else _remove(model, settings)
             except IllamaError as error:
                 failed = True
                 text.fail(error)
@@ -149,13 +178,23 @@ def rm(args: argparse.Namespace, settings: Settings) -> int:
     return 1 if failed else 0
 
 
+def _remove(model: str, settings: Settings) -> int:
+    from illama import space
+
+    return space.remove(_registry(settings), in_force(settings, "ILLAMA_CACHE_DIR", settings.cache_dir), model)[1]
+
+
+def in_force(settings: Settings, variable: str, own: Path) -> Path:
+    """A folder as the running host has it, if there is one, as it is the one that serves; else our own."""
+    running = state.read(settings.run_dir)
+    theirs = running.settings.get(variable) if running else None
+    return Path(theirs) if isinstance(theirs, str) else own
+
+
 def _registry(settings: Settings) -> Registry:
-    """The registry that is in force: the running host's, if there is one, as it is the one that serves."""
     from illama.registry import Registry
 
-    running = state.read(settings.run_dir)
-    theirs = running.settings.get("ILLAMA_REGISTRY_DIR") if running else None
-    return Registry(Path(theirs) if isinstance(theirs, str) else settings.registry_dir)
+    return Registry(in_force(settings, "ILLAMA_REGISTRY_DIR", settings.registry_dir))
 
 
 @contextmanager
@@ -181,4 +220,10 @@ def _json(value: object) -> int:
 
 def _pairs(found: Any) -> str:
     """An object on one line, its plain values only."""
-    return ", ".join(f"{k} {v}" for k, v in (found or {}).items() if isinstance(v, str | int | float) and v != "")
+    pairs = {key: value for key, value in (found or {}).items() if isinstance(value, str | int | float) and value != ""}
+    return ", ".join(f"{key} {_short(value)}" for key, value in pairs.items())
+
+
+def _short(value: Any) -> str:
+    """A value for people: of a hash or a commit its first twelve digits."""
+    return f"{value[:12]}…" if isinstance(value, str) and _HASH.fullmatch(value) else str(value)

@@ -127,11 +127,36 @@ def _model_verbs(verb: Any) -> None:
     )
     made.add_argument("--json", action="store_true", help="as JSON")
     made = verb("show", "models:show", "show what is known about a model")
-    made.add_argument("model", metavar="MODEL", help="its name, or another name that it goes by")
-    made.add_argument("--json", action="store_true", help="as JSON")
-    made = verb("rm", "models:rm", "remove models from the registry", "Running requests may finish first.")
+    made.add_argument("model", nargs="?", metavar="MODEL", help="its name, or another name that it goes by")
+    made.add_argument("--catalog", action="store_true", help="list the short names that pull and run know instead")
+    made.add_argument("--json", action="store_true", help="as JSON, hashes in full")
+    made = verb(
+        "cp",
+        "models:cp",
+        "give a model a second name",
+        "The copy shares the files where the disk allows it, and takes no room then. Nothing is ever overwritten.",
+    )
+    made.add_argument("source", metavar="SOURCE", help="the model")
+    made.add_argument("destination", metavar="DESTINATION", help="its second name")
+    made = verb(
+        "rm",
+        "models:rm",
+        "remove models, and what only they used of the cache",
+        "Running requests may finish first. What models share with others stays, and is not counted as freed.",
+    )
     made.add_argument("models", nargs="+", metavar="MODEL", help="the models to remove")
     made.add_argument("--force", action="store_true", help="do not wait for running requests")
+    made = verb(
+        "prune",
+        "prune:prune",
+        "delete what nothing needs any more",
+        "Lists, and after asking deletes: downloads that were used or never finished and that no pull is at, models\n"
+        "that were never finished, what was compiled for models that are gone, broken indexes that were set aside.\n"
+        "Models stay, and nothing outside the registry and the cache is touched.",
+    )
+    made.add_argument("--dry-run", action="store_true", help="only list it")
+    made.add_argument("--yes", action="store_true", help="do not ask")
+    made.add_argument("--json", action="store_true", help="only list it, as JSON")
 
 
 def _run_verb(verb: Any) -> None:

