@@ -90,15 +90,15 @@ def test_the_sum_of_it_counts():
 def test_a_report_names_nobody_and_overwrites_nothing(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(Path, "home", classmethod(lambda _: Path("/home/ada")))
     machine = recorded("arc-i915")
-    first = report.write(tmp_path, machine, judge(machine), {"devices": []})
-    second = report.write(tmp_path, machine, judge(machine), {"devices": []})
+    first = report.write(tmp_path, machine, judge(machine), [])
+    second = report.write(tmp_path, machine, judge(machine), [])
     text = first.read_text()
     assert first != second
     assert "/home/ada" not in text
     assert "~/venv/bin/python" in text
     facts = json.loads(text.split("```json\n")[1].split("\n```")[0])
     assert facts["machine"]["engine"]["devices"][1]["memory"] == 16225243136
-    assert facts["selftest"] == {"devices": []}
+    assert facts["selftest"] == []
 
 
 def test_only_the_home_folder_itself_becomes_a_tilde():

@@ -83,6 +83,11 @@ def _host_verbs(verb: Any) -> None:
         "Jupyter, and the hub; it changes nothing. Exit code 1 if something has failed.",
     )
     made.add_argument("--json", action="store_true", help="as JSON, with all facts")
+    made.add_argument(
+        "--selftest",
+        action="store_true",
+        help="also run a model on each device, and write a report here that can be sent; waits for others' requests",
+    )
     made = verb(
         "logs",
         "logs:show",

@@ -95,11 +95,17 @@ def graphics(root: Path = ROOT, environ: Mapping[str, str] | None = None) -> Gra
 
 
 def user() -> User:
-    """This process's groups, and those that a fresh login would bring."""
+    """This process's groups, and those that a fresh login would bring; not the group that is named after the user."""
     if sys.platform == "win32":
         return User()
     import grp
     import pwd
+
+    try:
+        account = pwd.getpwuid(os.geteuid())
+        own, login = account.pw_name, os.getgrouplist(account.pw_name, account.pw_gid)
+    except KeyError:
+        own, login = "", []  # a user id without a name, as containers have
 
     def names(ids: Iterable[int]) -> tuple[str, ...]:
         found = set()
@@ -108,14 +114,9 @@ def user() -> User:
                 found.add(grp.getgrgid(each).gr_name)
             except KeyError:
                 found.add(str(each))  # a container's groups need have no names
-        return tuple(sorted(found))
+        return tuple(sorted(found - {own}))
 
-    try:
-        account = pwd.getpwuid(os.geteuid())
-        later = names(os.getgrouplist(account.pw_name, account.pw_gid))
-    except KeyError:
-        later = ()  # a user id without a name, as containers have
-    return User(os.geteuid() == 0, names({os.getegid(), *os.getgroups()}), later)
+    return User(os.geteuid() == 0, names({os.getegid(), *os.getgroups()}), names(login))
 
 
 def _chips(root: Path, kind: str, folder: str, prefix: str) -> tuple[Chip, ...]:

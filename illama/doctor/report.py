@@ -55,7 +55,7 @@ def as_json(machine: Machine, findings: Sequence[Finding], **more: Any) -> dict[
     }
 
 
-def write(folder: Path, machine: Machine, findings: Sequence[Finding], selftest: Mapping[str, Any]) -> Path:
+def write(folder: Path, machine: Machine, findings: Sequence[Finding], selftest: Sequence[Mapping[str, Any]]) -> Path:
     """Write the file that can be sent: text to read, and below it all facts as JSON. Returns its path.
 
     The home folder is `~` in it. It has no keys and no tokens, as no fact has. Nothing is overwritten.
