@@ -2,18 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from illama.notebook.grammar import (
-    VERBS,
-    Ask,
-    GrammarError,
-    HelpAsked,
-    List,
-    Ps,
-    Pull,
-    Stop,
-    parse_cell,
-    parse_line,
-)
+from illama.notebook.commands import Ask, Chat, List, Logs, Ps, Pull, Remove, Show, Stop, Thread, Use
+from illama.notebook.grammar import VERBS, GrammarError, HelpAsked, parse_cell, parse_line
 
 
 def test_a_bare_cell_magic_asks_the_default_model():
@@ -21,7 +11,7 @@ def test_a_bare_cell_magic_asks_the_default_model():
 
 
 def test_all_options_of_the_cell_magic_are_read():
-    line = "Phi-4 -s 'Be brief.' -n 20 -t 0.5 --seed 7 -o answer -f text --no-stream"
+    line = "Phi-4 -s 'Be brief.' -n 20 -t 0.5 --seed 7 -o answer -f text --thread t --no-stream"
     assert parse_cell(line, "Hello?") == Ask(
         prompt="Hello?",
         model="Phi-4",
@@ -31,6 +21,7 @@ def test_all_options_of_the_cell_magic_are_read():
         seed=7,
         out="answer",
         format="text",
+        thread="t",
         stream=False,
     )
 
@@ -60,7 +51,7 @@ def test_the_body_of_a_cell_is_taken_to_the_letter(body: str):
     ],
 )
 def test_a_wrong_line_is_an_error_that_shows_the_usage(line: str):
-    with pytest.raises(GrammarError, match=r"usage: %%illama \[MODEL\]"):
+    with pytest.raises(GrammarError, match="usage: %%illama "):
         parse_cell(line, "Hello?")
 
 
@@ -78,6 +69,16 @@ def test_an_empty_cell_is_an_error():
         ("ps", Ps()),
         ("stop", Stop()),
         ("stop Phi-4 --force", Stop("Phi-4", force=True)),
+        ("show Phi-4", Show("Phi-4")),
+        ("rm a b --force", Remove(["a", "b"], force=True)),
+        ("use", Use()),
+        ("use Phi-4 --device gpu.1", Use("Phi-4", device="gpu.1")),
+        ("use --default", Use(default=True)),
+        ("chat Phi-4 -s 'Be brief.' --thread t", Chat("Phi-4", "Be brief.", "t")),
+        ("thread", Thread()),
+        ("thread show t", Thread("show", "t")),
+        ("thread clear", Thread("clear")),
+        ("logs engine -n 5", Logs("engine", 5)),
     ],
 )
 def test_each_verb_becomes_a_command(line: str, command: object):
@@ -103,8 +104,14 @@ def test_run_takes_the_rest_of_the_line_as_the_prompt(rest: str, ask: Ask):
 
 @pytest.mark.parametrize("rest", ["", "Phi-4", "Phi-4 -n 5", "Phi-4 -n", "-x Phi-4 Hello"])
 def test_run_without_a_model_or_a_prompt_shows_its_usage(rest: str):
-    with pytest.raises(GrammarError, match="usage: %illama run MODEL"):
+    with pytest.raises(GrammarError, match="usage: %illama run "):
         parse_line(f"run {rest}")
+
+
+@pytest.mark.parametrize("line", ["thread show", "thread list t", "thread drop t", "use --default x", "logs it", "rm"])
+def test_what_a_verb_cannot_do_shows_its_usage(line: str):
+    with pytest.raises(GrammarError, match=f"usage: %illama {line.split()[0]} "):
+        parse_line(line)
 
 
 def test_an_unknown_verb_lists_the_verbs():

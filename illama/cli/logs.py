@@ -27,12 +27,9 @@ def show(args: argparse.Namespace, settings: Settings) -> int:
     path = logs.path_of(settings, args.log)
     if settings.base_url:
         text.warn(["ILLAMA_BASE_URL names a host whose logs are where it runs; these are of this machine."])
-    if not args.follow and not logs.pieces(path):
-        raise NotFoundError(
-            f"There is no {args.log} log yet.", hint=f"It will be {path}: the host writes it when there is something."
-        )
     if not args.follow:
-        _print(last_lines(path, args.lines))
+        for line in tail(settings, args.log, args.lines):
+            print(line)
         return 0
     # What is followed is opened first, so that nothing falls between the last line shown and the first one followed.
     with closing(Follower(path)) as follower:
@@ -40,6 +37,16 @@ def show(args: argparse.Namespace, settings: Settings) -> int:
         while True:
             _print(follower.new())
             time.sleep(_PAUSE)
+
+
+def tail(settings: Settings, log: str, count: int) -> list[str]:
+    """The last lines of one of this machine's logs, harmless to print. Raises NotFoundError if there is no log yet."""
+    path = logs.path_of(settings, log)
+    if not logs.pieces(path):
+        raise NotFoundError(
+            f"There is no {log} log yet.", hint=f"It will be {path}: the host writes it when there is something."
+        )
+    return [text.harmless(line.decode("utf-8", "replace")) for line in last_lines(path, count)]
 
 
 def last_lines(path: Path, count: int) -> list[bytes]:

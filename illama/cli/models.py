@@ -10,7 +10,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,30 +30,34 @@ NOTHING = "Nothing is loaded: no model host is running."
 
 def list_models(args: argparse.Namespace, settings: Settings) -> int:
     """`illama list`."""
-    if settings.base_url:
-        from illama.client import Client
-
-        with Client(settings=settings) as client:
-            models = client.list()
-    else:
-        models = [
-            {
-                "name": entry.name,
-                "task": entry.task,
-                "weight_format": entry.weight_format,
-                "size": entry.size,
-                "modified_at": entry.created,
-                "context_length": entry.context_length,
-                "digest": entry.digest,
-            }
-            for entry in _registry(settings).entries()
-        ]
+    models = installed_models(settings)
     if args.json:
         return _json(models)
     print(columns.table(columns.INSTALLED, models))
     if not models and sys.stdout.isatty():
         print("No model is installed: `illama pull smollm2` fetches a small one.", file=sys.stderr)
     return 0
+
+
+def installed_models(settings: Settings) -> list[dict[str, Any]]:
+    """What is installed, as `Client.list()` gives it; the registry is read unless a host is named."""
+    if settings.base_url:
+        from illama.client import Client
+
+        with Client(settings=settings) as client:
+            return client.list()
+    return [
+        {
+            "name": entry.name,
+            "task": entry.task,
+            "weight_format": entry.weight_format,
+            "size": entry.size,
+            "modified_at": entry.created,
+            "context_length": entry.context_length,
+            "digest": entry.digest,
+        }
+        for entry in _registry(settings).entries()
+    ]
 
 
 def ps(args: argparse.Namespace, settings: Settings) -> int:
@@ -108,8 +112,15 @@ def _show_catalogue(*, as_json: bool) -> int:
     return 0
 
 
-def describe(entry: dict[str, Any]) -> str:
-    """A registry entry as a table of two columns, without what it leaves open; long hashes are cut short."""
+def describe(entry: Mapping[str, Any]) -> str:
+    """A registry entry as a table of two columns, without what it leaves open."""
+    shown = facts(entry)
+    width = max(map(len, shown))
+    return text.harmless("\n".join(f"{name.ljust(width)}   {value}" for name, value in shown.items()))
+
+
+def facts(entry: Mapping[str, Any]) -> dict[str, str]:
+    """What is shown of a registry entry, in words, without what it leaves open; long hashes are cut short."""
     shown = {
         "name": entry["name"],
         "other names": ", ".join(entry.get("aliases") or ()),
@@ -129,8 +140,7 @@ def describe(entry: dict[str, Any]) -> str:
         "digest": _short(entry.get("digest")),
         "folder": entry.get("folder"),
     }
-    width = max(map(len, shown))
-    return text.harmless("\n".join(f"{name.ljust(width)}   {value}" for name, value in shown.items() if value))
+    return {name: str(value) for name, value in shown.items() if value}
 
 
 def cp(args: argparse.Namespace, settings: Settings) -> int:

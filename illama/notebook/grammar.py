@@ -14,7 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from illama.notebook import commands
+from illama.notebook.commands import Ask, Command
+
 FORMATS = ("md", "text")
+CELL = "%%illama"
 
 
 class GrammarError(ValueError):
@@ -25,83 +29,17 @@ class HelpAsked(Exception):  # noqa: N818 - not an error: somebody asked
     """`--help` was given; the text is the help."""
 
 
-@dataclass(frozen=True)
-class Ask:
-    """A question: `prompt` is what the user wrote, to the letter. None stands for the host's own default."""
+class Parser(argparse.ArgumentParser):
+    """argparse that raises instead of printing and leaving, and that tells what may come next."""
 
-    prompt: str
-    model: str | None = None
-    system: str | None = None
-    max_tokens: int | None = None
-    temperature: float | None = None
-    seed: int | None = None
-    out: str | None = None
-    format: str = "md"
-    stream: bool = True
-
-
-@dataclass(frozen=True)
-class Pull:
-    """A model to fetch: `source` as `illama pull` takes it."""
-
-    source: str
-    name: str | None = None
-    device: str | None = None
-    cancel: bool = False
-
-
-@dataclass(frozen=True)
-class List:
-    """The models installed."""
-
-
-@dataclass(frozen=True)
-class Ps:
-    """The models loaded."""
-
-
-@dataclass(frozen=True)
-class Doctor:
-    """What is right and wrong with this machine."""
-
-
-@dataclass(frozen=True)
-class Stop:
-    """A model to unload; None is the one that is loaded."""
-
-    model: str | None = None
-    force: bool = False
-
-
-Command = Ask | Pull | List | Ps | Stop | Doctor
-
-VERBS = {
-    "pull": "fetch a model and make it ready to run",
-    "list": "the models installed",
-    "ps": "the models loaded, with their device and state",
-    "run": "ask a model one question",
-    "stop": "unload a model and free its memory",
-    "doctor": "what is right and wrong with this machine, and what to do",
-}
-_OVERVIEW = (
-    "usage: %illama VERB …     (%illama VERB --help says more)\n"
-    + "\n".join(f"  {verb:6} {meaning}" for verb, meaning in VERBS.items())
-    + "\n\n%%illama asks with the whole cell; %%illama --help says more."
-)
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse that raises instead of printing and leaving."""
-
-    def __init__(self, prog: str, description: str, **more: Any) -> None:
-        if sys.version_info >= (3, 14):
-            more["color"] = False
+    def __init__(self, prog: str, description: str) -> None:
+        more: dict[str, Any] = {"color": False} if sys.version_info >= (3, 14) else {}
         super().__init__(
             prog=prog,
             description=description,
             add_help=False,
             allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=_format,
             **more,
         )
         self.add_argument(
@@ -109,7 +47,29 @@ class _Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
+        """Raise instead of leaving."""
         raise GrammarError(f"{message}\n{self.format_usage().strip()}")
+
+    def options(self) -> list[str]:
+        """All options, the long names of those that have one."""
+        return [max(action.option_strings, key=len) for action in self._actions if action.option_strings]
+
+    def valued(self, word: str) -> argparse.Action | None:
+        """The option of this name, if a value follows it."""
+        action = self._option_string_actions.get(word)
+        return action if action is not None and action.nargs != 0 else None
+
+    def positional(self, number: int) -> argparse.Action | None:
+        """The positional argument that the word of this number, from 0, is for."""
+        found = [action for action in self._actions if not action.option_strings]
+        if found and number >= len(found):
+            return found[-1] if found[-1].nargs in ("*", "+") else None
+        return found[number] if found else None
+
+
+def _format(prog: str) -> argparse.HelpFormatter:
+    # Not as wide as a terminal that a kernel does not have, but as a notebook's cell.
+    return argparse.RawDescriptionHelpFormatter(prog, width=100)
 
 
 class _Help(argparse.Action):
@@ -139,67 +99,172 @@ def _temperature(raw: str) -> float:
     return value
 
 
-def _add_question_options(parser: _Parser) -> None:
-    parser.add_argument("-s", "--system", metavar="SYSTEM", help="the system message")
-    parser.add_argument("-n", "--max-tokens", metavar="MAX", type=_positive, help="longest answer, in tokens")
-    parser.add_argument(
-        "-t", "--temperature", metavar="TEMP", type=_temperature, help="0 is the likeliest word, always; up to 2"
+def _question(parser: Parser) -> None:
+    add = parser.add_argument
+    add("-s", "--system", metavar="SYSTEM", help="the system message")
+    add("-n", "--max-tokens", metavar="MAX", type=_positive, help="longest answer, in tokens")
+    add("-t", "--temperature", metavar="TEMP", type=_temperature, help="0 is the likeliest word, always; up to 2")
+    add("--seed", metavar="N", type=int, help="makes a random choice repeatable")
+    add(
+        "-f",
+        "--format",
+        metavar="|".join(FORMATS),
+        choices=FORMATS,
+        default="md",
+        help="md: Markdown (the default); text: as it is",
     )
-    parser.add_argument("--seed", metavar="N", type=int, help="makes a random choice repeatable")
-    parser.add_argument(
-        "-o", "--out", metavar="VAR", type=_identifier, help="puts the whole answer (an illama Reply) into VAR"
-    )
-    parser.add_argument(
-        "-f", "--format", choices=FORMATS, default="md", help="md: Markdown (the default); text: as it is"
-    )
-    parser.add_argument(
-        "--no-stream", dest="stream", action="store_false", help="shows the answer when it is complete, not before"
-    )
+    add("-o", "--out", metavar="VAR", type=_identifier, help="puts the whole answer (an illama Reply) into VAR")
+    add("--thread", metavar="NAME", help="goes on with the conversation of this name, or begins it")
+    add("--no-stream", dest="stream", action="store_false", help="shows the answer when it is complete, not before")
 
 
-def _cell_parser() -> _Parser:
-    parser = _Parser(
-        "%%illama",
+def _cell_parser() -> Parser:
+    parser = Parser(
+        CELL,
         "Ask a model with the whole cell. The cell's text is sent as it is: braces, $ and quotes mean nothing here.\n"
         "In the first line, {name} is a variable's value, as in every IPython magic.",
-        usage="%%%%illama [MODEL] [-s SYSTEM] [-n MAX] [-t TEMP] [--seed N] [-o VAR] [-f md|text] [--no-stream]",
     )
-    parser.add_argument("model", metavar="MODEL", nargs="?", help="default: the one loaded, or the newest installed")
-    _add_question_options(parser)
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="default: %%illama use's, else the one loaded")
+    _question(parser)
     return parser
 
 
-def _run_parser() -> _Parser:
-    parser = _Parser(
-        "%illama run",
-        "Ask a model one question. Everything after MODEL and the options is the prompt; quotes are not needed.",
-        usage="%%illama run MODEL [-s SYSTEM] [-n MAX] [-t TEMP] [--seed N] [-o VAR] [-f md|text] [--no-stream] PROMPT",
-    )
+def _run(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a name from %%illama list")
-    _add_question_options(parser)
-    return parser
+    _question(parser)
 
 
-def _pull_parser() -> _Parser:
-    parser = _Parser("%illama pull", "Fetch a model and make it ready to run.")
+def _chat(parser: Parser) -> None:
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="default: %%illama use's, else the one loaded")
+    parser.add_argument("-s", "--system", metavar="SYSTEM", help="the system message")
+    parser.add_argument("--thread", metavar="NAME", default="chat", help="the conversation's name; chat, unless given")
+
+
+def _pull(parser: Parser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="smollm2, or any other source that `illama pull` takes")
-    parser.add_argument("--name", help="the name to keep it under")
-    parser.add_argument("--device", help="the device that it shall always run on")
+    parser.add_argument("--name", metavar="NEW", help="the name to keep it under")
+    parser.add_argument("--device", metavar="DEVICE", help="the device that it shall always run on")
     parser.add_argument("--cancel", action="store_true", help="cancel that pull, whoever waits for it")
-    return parser
 
 
-def _stop_parser() -> _Parser:
-    parser = _Parser("%illama stop", "Unload a model and free its memory. Answers under way are finished first.")
+def _nothing(parser: Parser) -> None:
+    """No arguments."""
+
+
+def _show(parser: Parser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="its name, or another name that it goes by")
+
+
+def _stop(parser: Parser) -> None:
     parser.add_argument("model", metavar="MODEL", nargs="?", help="default: the one that is loaded")
     parser.add_argument("--force", action="store_true", help="do not wait for answers under way")
+
+
+def _rm(parser: Parser) -> None:
+    parser.add_argument("models", metavar="MODEL", nargs="+", help="the models to remove")
+    parser.add_argument("--force", action="store_true", help="do not wait for answers under way")
+
+
+def _use(parser: Parser) -> None:
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="without one: says which model is used now")
+    parser.add_argument("--device", metavar="DEVICE", help="ask for it on this device: CPU, GPU, GPU.1, NPU, AUTO")
+    parser.add_argument("--default", action="store_true", help="back to the model that is loaded, or the newest")
+
+
+def _thread(parser: Parser) -> None:
+    parser.add_argument(
+        "action", metavar="list|show|clear", choices=("list", "show", "clear"), nargs="?", default="list"
+    )
+    parser.add_argument("name", metavar="THREAD", nargs="?", help="whose; `clear` without one forgets all")
+
+
+def _logs(parser: Parser) -> None:
+    parser.add_argument(
+        "log",
+        metavar="host|engine|pull",
+        nargs="?",
+        choices=("host", "engine", "pull"),
+        default="host",
+        help="host, unless given",
+    )
+    parser.add_argument("-n", dest="lines", metavar="N", type=_positive, default=50, help="how many; 50 unless given")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb: what the overview says, the rest of its help, its arguments, and the command that they make."""
+
+    short: str
+    more: str
+    add: Callable[[Parser], None]
+    make: Callable[..., Command]
+
+
+_TABLE = "The result is a table with .to_dataframe()."
+VERBS = {
+    "pull": Verb("fetch a model and make it ready to run", "The result is what `show` gives.", _pull, commands.Pull),
+    "list": Verb("the models installed", _TABLE, _nothing, commands.List),
+    "ps": Verb("the models loaded, with their device and state", _TABLE, _nothing, commands.Ps),
+    "show": Verb("all that is known about a model", _TABLE, _show, commands.Show),
+    "run": Verb(
+        "ask a model one question",
+        "Everything after MODEL and the options is the prompt; quotes are not needed.",
+        _run,
+        Ask,
+    ),
+    "chat": Verb(
+        "talk to a model in this cell, question by question",
+        "An empty line ends it; the conversation stays in its thread.",
+        _chat,
+        commands.Chat,
+    ),
+    "thread": Verb(
+        "the conversations of this kernel: list, show, clear",
+        "%%illama --thread NAME adds to one.",
+        _thread,
+        commands.Thread,
+    ),
+    "use": Verb(
+        "choose the model, and device, for this notebook", "The same as %config Illama.model.", _use, commands.Use
+    ),
+    "stop": Verb("unload a model and free its memory", "Answers under way are finished first.", _stop, commands.Stop),
+    "rm": Verb("remove models from the registry", "Answers under way are finished first.", _rm, commands.Remove),
+    "doctor": Verb(
+        "what is right and wrong with this machine, and what to do",
+        f"It changes nothing. {_TABLE}",
+        _nothing,
+        commands.Doctor,
+    ),
+    "logs": Verb(
+        "the last lines of the host's log, or the engines', or the pulls'",
+        "No prompts, answers or keys are in it.",
+        _logs,
+        commands.Logs,
+    ),
+}
+_OVERVIEW = (
+    "usage: %illama VERB …     (%illama VERB --help says more)\n"
+    + "\n".join(f"  {name:7} {verb.short}" for name, verb in VERBS.items())
+    + "\n\n%%illama asks with the whole cell; %%illama --help says more."
+)
+
+
+def parser_of(verb: str | None) -> Parser | None:
+    """The parser of a verb, or, for None, of `%%illama`'s first line. None if there is no such verb."""
+    if verb is None:
+        return _cell_parser()
+    if verb not in VERBS:
+        return None
+    found = VERBS[verb]
+    parser = Parser(f"%illama {verb}", f"{found.short[0].upper()}{found.short[1:]}.\n{found.more}".strip())
+    found.add(parser)
     return parser
 
 
 def parse_cell(line: str, body: str) -> Ask:
     """Read `%%illama`'s first line; `body` is the prompt. Raises GrammarError or HelpAsked."""
     parser = _cell_parser()
-    arguments = vars(parser.parse_args(_words(line, parser)))
+    arguments = vars(parser.parse_args(words(line, parser)))
     if not body.strip():
         parser.error("the cell is empty: write the question below the first line")
     return Ask(prompt=body.removesuffix("\n"), **arguments)
@@ -210,63 +275,33 @@ def parse_line(line: str) -> Command:
     verb, rest = [*line.split(maxsplit=1), "", ""][:2]
     if verb in ("", "-h", "--help", "help"):
         raise HelpAsked(_OVERVIEW)
-    if verb not in _PARSERS:
+    parser = parser_of(verb)
+    if parser is None:
         raise GrammarError(f"%illama has no verb {verb!r}.\n{_OVERVIEW}")
-    return _PARSERS[verb](rest)
+    if verb == "run":
+        head, prompt = _split_prompt(rest, parser)
+        arguments = {**vars(parser.parse_args(head)), "prompt": prompt}
+        if not prompt:
+            parser.error("there is no PROMPT")
+    else:
+        arguments = vars(parser.parse_args(words(rest, parser)))
+        _check(verb, arguments, parser)
+    return VERBS[verb].make(**arguments)
 
 
-def _parse_run(rest: str) -> Ask:
-    parser = _run_parser()
-    head, prompt = _split_prompt(rest, parser)
-    arguments = vars(parser.parse_args(head))
-    if not prompt:
-        parser.error("there is no PROMPT")
-    return Ask(prompt=prompt, **arguments)
+def _check(verb: str, arguments: dict[str, Any], parser: Parser) -> None:
+    """What argparse cannot say."""
+    if verb == "thread":
+        if arguments["action"] == "show" and not arguments["name"]:
+            parser.error("show which THREAD?")
+        if arguments["action"] == "list" and arguments["name"]:
+            parser.error("list takes no THREAD")
+    if verb == "use" and arguments["default"] and (arguments["model"] or arguments["device"]):
+        parser.error("--default stands alone")
 
 
-def _parse_pull(rest: str) -> Pull:
-    parser = _pull_parser()
-    return Pull(**vars(parser.parse_args(_words(rest, parser))))
-
-
-def _parse_list(rest: str) -> List:
-    parser = _Parser("%illama list", "The models installed. The result is a table with .to_dataframe().")
-    parser.parse_args(_words(rest, parser))
-    return List()
-
-
-def _parse_ps(rest: str) -> Ps:
-    parser = _Parser("%illama ps", "The models loaded. The result is a table with .to_dataframe().")
-    parser.parse_args(_words(rest, parser))
-    return Ps()
-
-
-def _parse_doctor(rest: str) -> Doctor:
-    parser = _Parser(
-        "%illama doctor",
-        "What is right and wrong with this machine, and what to do. It changes nothing.\n"
-        "The result is a table with .to_dataframe().",
-    )
-    parser.parse_args(_words(rest, parser))
-    return Doctor()
-
-
-def _parse_stop(rest: str) -> Stop:
-    parser = _stop_parser()
-    return Stop(**vars(parser.parse_args(_words(rest, parser))))
-
-
-_PARSERS: dict[str, Callable[[str], Command]] = {
-    "pull": _parse_pull,
-    "list": _parse_list,
-    "ps": _parse_ps,
-    "run": _parse_run,
-    "stop": _parse_stop,
-    "doctor": _parse_doctor,
-}
-
-
-def _words(line: str, parser: _Parser) -> list[str]:
+def words(line: str, parser: Parser) -> list[str]:
+    """The line as a shell would cut it into words."""
     try:
         return shlex.split(line)
     except ValueError:
@@ -275,10 +310,9 @@ def _words(line: str, parser: _Parser) -> list[str]:
 
 # One word as a shell would read it: bare characters, quoted stretches and escaped characters, in any mixture.
 _WORD = re.compile(r"""\s*((?:[^\s"'\\]|"(?:[^"\\]|\\.)*"|'[^']*'|\\.)+)""")
-_VALUED = {"-s", "--system", "-n", "--max-tokens", "-t", "--temperature", "--seed", "-o", "--out", "-f", "--format"}
 
 
-def _split_prompt(rest: str, parser: _Parser) -> tuple[list[str], str]:
+def _split_prompt(rest: str, parser: Parser) -> tuple[list[str], str]:
     """Split `MODEL [options] PROMPT`: the words before the prompt, and the prompt as it was written.
 
     The prompt is not read as shell words, so that an apostrophe in it is an apostrophe.
@@ -290,12 +324,12 @@ def _split_prompt(rest: str, parser: _Parser) -> tuple[list[str], str]:
         if value:
             value = False
         elif word.startswith("-") and len(word) > 1:
-            value = word in _VALUED
+            value = parser.valued(word) is not None
         elif not model:
             model = True
         else:
             break
-        head += _words(word, parser)
+        head += words(word, parser)
         position = match.end()
     return head, _unquoted(rest[position:].strip())
 

@@ -1,32 +1,32 @@
 """The magics `%illama` and `%%illama`: each verb is a call of the client, and something to show.
 
-Knows: IPython's magics, the client. Does not know: HTTP, how a line is read (`grammar`), how things look (`display`,
-`tables`, `progress`).
+Knows: IPython's magics, the client. Does not know: HTTP, how a line is read (`grammar`), how a question is asked
+(`asking`), how things look (`display`, `tables`, `progress`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
+from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
-from illama.config import Settings
+from illama.config import Settings, parse_device
 from illama.errors import IllamaError, ModelNotFoundError
-from illama.notebook import display, grammar
+from illama.notebook import commands, completion, grammar
+from illama.notebook.asking import Asker
+from illama.notebook.preferences import Illama
+from illama.notebook.stopping import Stopped, interruptible
+from illama.notebook.threads import Threads
 
 T = TypeVar("T")
-
-
-class Stopped(KeyboardInterrupt):
-    """The user interrupted the cell. It fails, so that "Run all" stops here, and shows one line instead of a stack."""
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"KeyboardInterrupt: {self}"]
+_UNCHANGED = "nothing was changed."
 
 
 @magics_class
@@ -37,6 +37,25 @@ class IllamaMagics(Magics):
         super().__init__(shell=shell)
         self._client = client
         self._warned: set[str] = set()
+        self.chosen = Illama(parent=shell)
+        shell.configurables.append(self.chosen)
+        self.threads = Threads()
+        self._asker = Asker(shell, lambda: self.client, self.chosen, self.threads)
+        shell.Completer.custom_matchers.append(self._complete)
+        self._verbs: dict[type, Callable[[Any], Any]] = {
+            commands.Ask: self._asker.ask,
+            commands.Chat: self._asker.chat,
+            commands.Doctor: self._doctor,
+            commands.List: self._list,
+            commands.Logs: self._logs,
+            commands.Ps: self._ps,
+            commands.Pull: self._pull,
+            commands.Remove: self._remove,
+            commands.Show: self._show,
+            commands.Stop: self._stop,
+            commands.Thread: self._thread,
+            commands.Use: self._use,
+        }
 
     @property
     def client(self) -> Any:
@@ -49,7 +68,7 @@ class IllamaMagics(Magics):
 
     @line_magic("illama")
     def line(self, line: str) -> Any:
-        """`%illama pull|list|ps|run|stop|doctor`: local language models. `%illama VERB --help` says more."""
+        """`%illama VERB …`: local language models. `%illama --help` lists the verbs."""
         command = _read(lambda: grammar.parse_line(line))
         return self._carry_out(command) if command else None
 
@@ -60,59 +79,27 @@ class IllamaMagics(Magics):
         if command:
             self._carry_out(command)
 
-    def _carry_out(self, command: grammar.Command) -> Any:
+    def _carry_out(self, command: commands.Command) -> Any:
         try:
-            if isinstance(command, grammar.Ask):
-                return self._ask(command)
-            if isinstance(command, grammar.Pull):
-                return self._pull(command)
-            if isinstance(command, grammar.Stop):
-                return self._stop(command)
-            return self._table(command)
+            return self._verbs[type(command)](command)
         finally:
             self._show_warnings()
 
-    def _ask(self, ask: grammar.Ask) -> None:
-        streaming = Settings.load().stream
-        place = display.answer(self.shell, ask.format, live=streaming and ask.stream)
-        options = {
-            "model": ask.model,
-            "system": ask.system,
-            "max_tokens": ask.max_tokens,
-            "temperature": ask.temperature,
-            "seed": ask.seed,
-        }
-        given = {name: value for name, value in options.items() if value is not None}
-        try:
-            with self.client.stream(ask.prompt, on_note=place.note, **given) as stream:
-                for piece in stream:
-                    place.add(piece)
-                reply = stream.reply
-        except KeyboardInterrupt:
-            place.stopped("stopped")
-            raise Stopped("stopped; the host has been told, and generates no further.") from None
-        except IllamaError:
-            place.stopped("broken off")
-            raise
-        # Numbers differ from run to run: with ILLAMA_STREAM=0 a notebook's output is to be compared, so it has none.
-        place.done(display.summary(reply) if streaming else "")
-        if ask.out:
-            self.shell.user_ns[ask.out] = reply
-
-    def _pull(self, pull: grammar.Pull) -> None:
+    def _pull(self, pull: commands.Pull) -> Any:
         from illama.notebook import progress
 
         given = {name: value for name, value in (("name", pull.name), ("device", pull.device)) if value is not None}
         if pull.cancel:
             stopped = self.client.stop_pull(pull.source, name=pull.name)
             print(stopped.sentence("%illama"))  # noqa: T201
-            return
+            return None
         place = progress.place(self.shell, live=Settings.load().stream)
         events = self.client.pull(pull.source, **given)
+        last: dict[str, Any] = {}
         try:
             with events:
-                for event in events:
-                    place.show(event)
+                for last in events:
+                    place.show(last)
         except KeyboardInterrupt:
             stopped = events.stopped
             place.stopped("stopped" if stopped and stopped.state == "cancelled" else "no longer watched")
@@ -120,10 +107,11 @@ class IllamaMagics(Magics):
         except IllamaError:
             place.stopped("failed")
             raise
+        return self._show(commands.Show(str(last["name"])))
 
-    def _stop(self, stop: grammar.Stop) -> None:
+    def _stop(self, stop: commands.Stop) -> None:
         model = stop.model or self._loaded()
-        _interruptible(lambda: self.client.unload(model, force=stop.force), f"{model} may still be unloading.")
+        interruptible(lambda: self.client.unload(model, force=stop.force), f"{model} may still be unloading.")
         print(f"{model} is unloaded.")  # noqa: T201
 
     def _loaded(self) -> str:
@@ -136,15 +124,91 @@ class IllamaMagics(Magics):
             f"{len(names)} models are loaded: {', '.join(names)}.", hint="Say which one: %illama stop MODEL."
         )
 
-    def _table(self, command: grammar.Command) -> Any:
+    def _remove(self, remove: commands.Remove) -> None:
+        from illama.cli import text
+
+        client = self.client
+        for model in remove.models:
+            call = partial(client.delete, model, force=remove.force)
+            freed = interruptible(call, f"{model} may still be removed.")
+            print(f"Removed {model}: {text.size(freed)} are free again.")  # noqa: T201
+
+    def _doctor(self, _: commands.Doctor) -> Any:
         from illama.notebook import tables
 
-        if isinstance(command, grammar.Doctor):
-            return tables.examined(_interruptible(_examine, "nothing was changed."))
-        if isinstance(command, grammar.Ps):
-            client = self.client
-            return tables.loaded(*_interruptible(lambda: (client.ps(), client.jobs()), "nothing was changed."))
-        return tables.installed(_interruptible(self.client.list, "nothing was changed."))
+        return tables.examined(interruptible(_examine, _UNCHANGED))
+
+    def _list(self, _: commands.List) -> Any:
+        from illama.notebook import tables
+
+        return tables.installed(interruptible(self.client.list, _UNCHANGED))
+
+    def _ps(self, _: commands.Ps) -> Any:
+        from illama.notebook import tables
+
+        client = self.client
+        return tables.loaded(*interruptible(lambda: (client.ps(), client.jobs()), _UNCHANGED))
+
+    def _show(self, show: commands.Show) -> Any:
+        from illama.notebook import tables
+
+        return tables.model(interruptible(lambda: self.client.show(show.model)["entry"], _UNCHANGED))
+
+    def _use(self, use: commands.Use) -> None:
+        chosen = self.chosen
+        if use.default:
+            chosen.model = chosen.device = ""
+        if use.device:
+            try:
+                chosen.device = parse_device(use.device)
+            except ValueError as problem:
+                raise UsageError(f"{use.device!r} is no device: it must be {problem}.") from None
+        if use.model:
+            chosen.model = self.client.show(use.model)["entry"]["name"]
+        model = chosen.model or self.client.default_model()
+        how = "" if chosen.model else ", as none is chosen"
+        print(f"Questions go to {model}{f' on {chosen.device}' if chosen.device else ''}{how}.")  # noqa: T201
+
+    def _thread(self, thread: commands.Thread) -> Any:
+        if thread.action == "list":
+            return self.threads.table()
+        if thread.action == "show":
+            return self.threads.find(str(thread.name))
+        gone = self.threads.clear(thread.name)
+        print(f"Forgotten: {', '.join(gone)}." if gone else "There was no thread.")  # noqa: T201
+        return None
+
+    def _logs(self, logs: commands.Logs) -> None:
+        from illama.cli.logs import tail
+
+        for line in tail(Settings.load(), logs.log, logs.lines):
+            print(line)  # noqa: T201
+
+    @context_matcher()
+    def _complete(self, context: CompletionContext) -> SimpleMatcherResult:
+        """What Tab offers in a line of ours, and nothing that Python would say to it."""
+        line = context.text_until_cursor
+        found = completion.candidates(
+            line, {"models": self._installed, "variables": self._variables, "threads": self.threads.names}
+        )
+        return {
+            "completions": [SimpleCompletion(word) for word in found],
+            "matched_fragment": line.rpartition(" ")[2],
+            "suppress": bool(found),
+            "ordered": True,
+        }
+
+    def _installed(self) -> Iterable[str]:
+        """The names of the models. A look starts no host, and never fails."""
+        from illama.cli.models import installed_models
+
+        try:
+            return [str(model["name"]) for model in installed_models(Settings.load())]
+        except IllamaError:
+            return []
+
+    def _variables(self) -> Iterable[str]:
+        return [name for name in self.shell.user_ns if not name.startswith("_")]
 
     def _show_warnings(self) -> None:
         if self._client is None:
@@ -174,10 +238,3 @@ def _read(parse: Callable[[], T]) -> T | None:
         return None
     except grammar.GrammarError as problem:
         raise UsageError(str(problem)) from None
-
-
-def _interruptible(call: Callable[[], T], after: str) -> T:
-    try:
-        return call()
-    except KeyboardInterrupt:
-        raise Stopped(after) from None

@@ -1,4 +1,4 @@
-"""What `%illama list`, `ps` and `doctor` return: rows that show as a table, and become a DataFrame when asked.
+"""What `%illama list`, `ps`, `doctor`, `show` and `pull` return: rows that show as a table, and become a DataFrame when asked.
 
 Knows: HTML. Does not know: where the rows come from, or what stands in the columns: the same as in the command's tables
 (`illama.cli.columns`).
@@ -7,11 +7,12 @@ Knows: HTML. Does not know: where the rows come from, or what stands in the colu
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from illama.cli import columns
 from illama.cli.columns import Row
+from illama.cli.models import describe, facts
 
 
 class Table(Sequence[Row]):
@@ -87,3 +88,41 @@ _EXAMINED: dict[str, Callable[[Row], str]] = {
     "STATE": lambda row: str(row["says"]),
     "WHAT TO DO": lambda row: str(row["do"]),
 }
+
+
+class Model(Mapping[str, Any]):
+    """A model's registry entry, a mapping of its fields. Shows as a table of two columns, and becomes a DataFrame."""
+
+    def __init__(self, entry: Mapping[str, Any]) -> None:
+        self._entry = dict(entry)
+
+    def __getitem__(self, field: str) -> Any:
+        return self._entry[field]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entry)
+
+    def __len__(self) -> int:
+        return len(self._entry)
+
+    def to_dataframe(self) -> Any:
+        """The entry as a pandas DataFrame of one row. Needs pandas, which illama does not bring."""
+        import pandas
+
+        return pandas.DataFrame([self._entry])
+
+    def __repr__(self) -> str:
+        return describe(self._entry)
+
+    def _repr_html_(self) -> str:
+        left = 'style="text-align:left"'
+        rows = "".join(
+            f"<tr><th {left}>{html.escape(name)}</th><td {left}>{html.escape(value)}</td></tr>"
+            for name, value in facts(self._entry).items()
+        )
+        return f"<table><tbody>{rows}</tbody></table>"
+
+
+def model(entry: Row) -> Model:
+    """What `%illama show` and `%illama pull` return: an entry as `Client.show()` gives it."""
+    return Model(entry)

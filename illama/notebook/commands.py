@@ -1,0 +1,109 @@
+"""What a line of `%illama` or `%%illama` asks for, as plain values.
+
+Knows: nothing but the fields. Does not know: how a line is read (`grammar`), or what is done then (`magics`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A question: `prompt` is what the user wrote, to the letter. None stands for the default."""
+
+    prompt: str
+    model: str | None = None
+    system: str | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    format: str = "md"
+    out: str | None = None
+    thread: str | None = None
+    stream: bool = True
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A conversation in the cell, question by question."""
+
+    model: str | None = None
+    system: str | None = None
+    thread: str = "chat"
+
+
+@dataclass(frozen=True)
+class Pull:
+    """A model to fetch: `source` as `illama pull` takes it."""
+
+    source: str
+    name: str | None = None
+    device: str | None = None
+    cancel: bool = False
+
+
+@dataclass(frozen=True)
+class List:
+    """The models installed."""
+
+
+@dataclass(frozen=True)
+class Ps:
+    """The models loaded."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """A model, with all that is known about it."""
+
+    model: str
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A model to unload; None is the one that is loaded."""
+
+    model: str | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Remove:
+    """Models to remove from the registry."""
+
+    models: list[str]
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Use:
+    """The model that this notebook asks where none is named; None only asks which one it is."""
+
+    model: str | None = None
+    device: str | None = None
+    default: bool = False
+
+
+@dataclass(frozen=True)
+class Thread:
+    """What to do with the conversations: `action` is "list", "show" or "clear"."""
+
+    action: str = "list"
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """What is right and wrong with this machine."""
+
+
+@dataclass(frozen=True)
+class Logs:
+    """The last lines of a log: "host", "engine" or "pull"."""
+
+    log: str = "host"
+    lines: int = 50
+
+
+Command = Ask | Chat | Pull | List | Ps | Show | Stop | Remove | Use | Thread | Doctor | Logs
