@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -38,10 +37,11 @@ class IllamaMagics(Magics):
         self._client = client
         self._warned: set[str] = set()
         self.chosen = Illama(parent=shell)
-        shell.configurables.append(self.chosen)
         self.threads = Threads()
         self._asker = Asker(shell, lambda: self.client, self.chosen, self.threads)
-        shell.Completer.custom_matchers.append(self._complete)
+        if shell is not None:
+            shell.configurables.append(self.chosen)
+            shell.Completer.custom_matchers.append(self._complete)
         self._verbs: dict[type, Callable[[Any], Any]] = {
             commands.Ask: self._asker.ask,
             commands.Chat: self._asker.chat,
@@ -220,6 +220,8 @@ class IllamaMagics(Magics):
 
 
 def _examine() -> list[dict[str, Any]]:
+    from concurrent.futures import ThreadPoolExecutor
+
     from illama.doctor.examine import examine
     from illama.doctor.judge import judge
 

@@ -1,4 +1,4 @@
-"""What `%illama list`, `ps`, `doctor`, `show` and `pull` return: rows that show as a table, and become a DataFrame when asked.
+"""What `%illama list`, `ps`, `doctor`, `show` and `pull` return: tables that become a DataFrame when asked.
 
 Knows: HTML. Does not know: where the rows come from, or what stands in the columns: the same as in the command's tables
 (`illama.cli.columns`).
