@@ -18,7 +18,7 @@ from illama.client import wire
 from illama.client.pulling import Stopped, read
 from illama.client.reply import Growing, Reply, broke_off
 from illama.client.session import ClientBase
-from illama.client.wire import Call, Models, Prompt, Texts
+from illama.client.wire import Call, Models, Prompt, Ranking, Texts, Vectors
 from illama.config import Settings
 from illama.discovery import Endpoint
 from illama.errors import ForbiddenError
@@ -128,6 +128,21 @@ class AsyncClient(ClientBase):
             **extra,
         )
         return AsyncChatStream(self, body, on_note)
+
+    async def embed(
+        self, texts: str | Texts, *, model: str | None = None, kind: str = "document", dimensions: int | None = None
+    ) -> Vectors:
+        """The vectors of texts, in their order. See `Client.embed`."""
+        name = model or wire.only(await self.list(), "embedding")
+        given = [texts] if isinstance(texts, str) else texts
+        return await self._ask(wire.embed(given, name, kind, dimensions))
+
+    async def rerank(
+        self, query: str, documents: Texts, *, model: str | None = None, top_n: int | None = None
+    ) -> Ranking:
+        """The places in `documents` and their relevance, the best first. See `Client.rerank`."""
+        name = model or wire.only(await self.list(), "rerank")
+        return await self._ask(wire.rerank(query, documents, name, top_n))
 
     async def default_model(self) -> str:
         """The model that is meant where none is named. See `Client.default_model`."""

@@ -20,7 +20,7 @@ from illama.client import wire
 from illama.client.pulling import Pulling, Stopped, read
 from illama.client.reply import Growing, Reply, broke_off
 from illama.client.session import ClientBase
-from illama.client.wire import Call, Models, Prompt, Texts
+from illama.client.wire import Call, Models, Prompt, Ranking, Texts, Vectors
 from illama.config import Settings
 from illama.discovery import Endpoint
 from illama.errors import ForbiddenError
@@ -141,6 +141,26 @@ class Client(ClientBase):
             **extra,
         )
         return ChatStream(self, body, on_note)
+
+    def embed(
+        self, texts: str | Texts, *, model: str | None = None, kind: str = "document", dimensions: int | None = None
+    ) -> Vectors:
+        """The vectors of texts, in their order; a text alone gets a list of one.
+
+        `kind` is "document" or "query", which some models tell apart; `dimensions` shortens the vectors where the model
+        allows it; `model` None means the only, or the latest, embedding model installed.
+        """
+        name = model or wire.only(self.list(), "embedding")
+        given = [texts] if isinstance(texts, str) else texts
+        return self._ask(wire.embed(given, name, kind, dimensions))
+
+    def rerank(self, query: str, documents: Texts, *, model: str | None = None, top_n: int | None = None) -> Ranking:
+        """The places in `documents` and their relevance to the query (0 to 1), the best `top_n` first.
+
+        `model` None means the only, or the latest, rerank model installed.
+        """
+        name = model or wire.only(self.list(), "rerank")
+        return self._ask(wire.rerank(query, documents, name, top_n))
 
     def default_model(self) -> str:
         """The model that is meant where none is named.

@@ -5,7 +5,10 @@ Knows: both dialects of the host's API. Does not know: connections, sync or asyn
 
 from __future__ import annotations
 
+import array
+import base64
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -22,6 +25,8 @@ Prompt = str | Sequence[Mapping[str, Any]]
 # Named here because a client's own `list` would hide the built-in one in its signatures.
 Models = list[dict[str, Any]]
 Texts = list[str]
+Vectors = list[list[float]]
+Ranking = list[tuple[int, float]]
 # Seconds after which a stream opens and tells what it waits for, when somebody wants to know.
 NOTES_AFTER = 0.3
 
@@ -169,6 +174,28 @@ def progress(line: str) -> dict[str, Any]:
     return found
 
 
+def embed(texts: Texts, model: str, kind: str, dimensions: int | None) -> Call[Vectors]:
+    """The vectors of texts, in their order."""
+    body = {"model": model, "input": texts, "input_type": kind, "dimensions": dimensions, "encoding_format": "base64"}
+    given = {key: value for key, value in body.items() if value is not None}
+    return Call("POST", "/v1/embeddings", _vectors, given, patient=True)
+
+
+def rerank(query: str, documents: Texts, model: str, top_n: int | None) -> Call[Ranking]:
+    """The places of the most relevant documents and their relevance, the best first."""
+    body = {"model": model, "query": query, "documents": documents, "top_n": top_n}
+    given = {key: value for key, value in body.items() if value is not None}
+    return Call("POST", "/v1/rerank", _ranking, given, patient=True)
+
+
+def only(installed: Models, task: str) -> str:
+    """The model of a task that is meant where none is named: the only or the latest one installed."""
+    usable = [m for m in installed if m.get("task") == task]
+    if not usable:
+        raise ModelNotFoundError(f"No {task} model is installed.", hint="Pull one, or name it with model=.")
+    return str(max(usable, key=lambda m: str(m.get("modified_at") or ""))["name"])
+
+
 def chat(body: dict[str, Any]) -> Call[Reply]:
     """One question, its answer as a whole or (`body` says so) as an event stream."""
     return Call("POST", "/v1/chat/completions", lambda answer: Reply.of(answer, body), body, patient=True)
@@ -195,13 +222,17 @@ def chat_body(
 
 def choose(loaded: Models, installed: Models) -> str:
     """The model that is meant where none is named: the only one loaded, else the only or the latest one installed."""
-    ready = [m["name"] for m in loaded if m.get("state", "ready") in {"ready", "loading"}]
+    ready = [m["name"] for m in loaded if m.get("state", "ready") in {"ready", "loading"} and _generates(m)]
     if len(ready) == 1:
         return str(ready[0])
-    usable = [m for m in installed if m.get("task", "text-generation") == "text-generation"]
+    usable = [m for m in installed if _generates(m)]
     if not usable:
         raise ModelNotFoundError("No model is installed.", hint="`illama pull smollm2` fetches a small one (98 MB).")
     return str(max(usable, key=lambda m: str(m.get("modified_at") or ""))["name"])
+
+
+def _generates(model: Mapping[str, Any]) -> bool:
+    return (model.get("task") or "text-generation") in {"text-generation", "image-text-to-text"}
 
 
 class Lines:
@@ -224,6 +255,20 @@ class Lines:
         if self._rest:
             yield self._rest.decode("utf-8", "replace")
             self._rest = b""
+
+
+def _vectors(answer: Any) -> Vectors:
+    found = []
+    for each in answer["data"]:
+        numbers = array.array("f", base64.b64decode(each["embedding"]))
+        if sys.byteorder == "big":
+            numbers.byteswap()
+        found.append(numbers.tolist())
+    return found
+
+
+def _ranking(answer: Any) -> Ranking:
+    return [(int(each["index"]), float(each["relevance_score"])) for each in answer["results"]]
 
 
 def _response_format(wanted: Any) -> dict[str, Any]:

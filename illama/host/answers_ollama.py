@@ -68,6 +68,7 @@ class Loaded(Answer, kw_only=True, omit_defaults=False):
     size_vram: int
     context_length: int | None
     device: str
+    task: str | None
     state: Literal["empty", "loading", "ready", "draining", "unloading"]
     running: int
     queued: int

@@ -192,6 +192,7 @@ class Dispatcher:
         return {
             "name": slot.model,
             "entry": seat.entry,
+            "task": seat.entry.task if seat.entry else None,
             "device": seat.device,
             "state": slot.state.value,
             "running": len(slot.running),

@@ -12,6 +12,7 @@ from typing import Any
 from illama.engine.process import Batch, Generation
 from illama.engine.protocol import Facts
 from illama.errors import ContextLengthError
+from illama.host import tasks
 from illama.host.dispatcher import Dispatcher, Lease, Place
 from illama.registry import Entry
 
@@ -20,6 +21,7 @@ class Run:
     """Opens a generation and follows it.
 
     `message` makes the engine's `generate` message, without op and id, once it is known what engine there is.
+    Raises RequestError for a model that generates nothing.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class Run:
         keep_alive: float | None,
         device: str | None = None,
     ) -> None:
+        tasks.demand(entry, *tasks.GENERATES)
         self.entry = entry
         self._dispatcher = dispatcher
         self._message = message
