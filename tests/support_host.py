@@ -21,8 +21,20 @@ from illama.registry import Entry, Registry
 T = TypeVar("T")
 
 
-def fake_model(home: Path, name: str, *, context_length: int = 8192, digest: str = "0" * 64, **options: Any) -> Entry:
-    """Put a model for the fake engine into a home's registry; `options` are those of illama/engine/fake.py."""
+def fake_model(
+    home: Path,
+    name: str,
+    *,
+    context_length: int = 8192,
+    digest: str = "0" * 64,
+    task: str = "text-generation",
+    stored: dict[str, Any] | None = None,
+    **options: Any,
+) -> Entry:
+    """Put a model for the fake engine into a home's registry.
+
+    `options` are those of illama/engine/fake.py or fake_encoder.py, `stored` the entry's.
+    """
     registry = Registry(home / "registry")
     staged = registry.staging()
     (staged / "fake.json").write_text(json.dumps(options))
@@ -35,7 +47,9 @@ def fake_model(home: Path, name: str, *, context_length: int = 8192, digest: str
         context_length=context_length,
         size=size,
         files={"fake.json": size},
-        chat_template=True,
+        chat_template=task == "text-generation",
+        task=task,
+        options=stored or {},
     )
     return registry.add(entry, staged)
 

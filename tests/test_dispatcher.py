@@ -15,7 +15,7 @@ from illama.host import memory
 from illama.host.devices import Device, Devices, need
 from illama.host.dispatcher import Dispatcher, Lease
 from illama.host.metrics import Metrics
-from illama.host.placing import choose, evictable
+from illama.host.placing import choose, choose_lane, evictable
 from illama.host.scheduler import Rules, Slot, State, Ticket
 from illama.registry import Registry
 
@@ -46,6 +46,8 @@ class Bench:
     def __init__(self, home: Path, models: int, **variables: str) -> None:
         for name in ("A", "B", "C"):
             fake_model(home, name)
+        fake_model(home, "Embed", task="embedding")
+        fake_model(home, "Rerank", task="rerank")
         settings = Settings.load({"ILLAMA_HOME": str(home), "ILLAMA_ENGINE": "fake", **variables})
         self.registry = Registry(settings.registry_dir)
         self.room = Room(settings, models)
@@ -111,6 +113,40 @@ async def test_one_model_at_a_time_is_one_on_each_device(home: Path) -> None:
     await bench.dispatcher.close(0)
 
 
+async def test_retrieval_does_not_switch_the_language_model_away_on_one_device(home: Path) -> None:
+    bench = Bench(home, 9, ILLAMA_DEVICE="CPU")
+    await bench.use("Embed", "A", "Rerank", "A", "Embed")
+    assert bench.loaded() == {("Embed", "CPU"), ("A", "CPU"), ("Rerank", "CPU")}
+    await bench.use("B")
+    assert bench.loaded() == {("Embed", "CPU"), ("B", "CPU"), ("Rerank", "CPU")}
+    await bench.dispatcher.close(0)
+
+
+async def test_embedding_and_rerank_models_leave_the_gpu_to_the_language_model(home: Path) -> None:
+    bench = Bench(home, 9, ILLAMA_DEVICE="GPU")
+    await bench.use("A", "Embed", "Rerank")
+    assert bench.loaded() == {("A", "GPU"), ("Embed", "CPU"), ("Rerank", "CPU")}
+    (await bench.lease("Embed", "GPU")).release()
+    assert ("Embed", "GPU") in bench.loaded()
+    await bench.dispatcher.close(0)
+
+
+async def test_without_room_for_both_an_embedding_model_takes_its_turn_with_the_language_model(home: Path) -> None:
+    bench = Bench(home, 1, ILLAMA_DEVICE="CPU", ILLAMA_MIN_RESIDENCY_SEC="0")
+    running = await bench.lease("A")
+    waiting = asyncio.ensure_future(bench.lease("Embed"))
+    await asyncio.sleep(0)
+    assert bench.loaded() == {("A", "CPU")}
+    running.release()
+    (await asyncio.wait_for(waiting, 20)).release()
+    assert bench.loaded() == {("Embed", "CPU")}
+    await bench.use("A")
+    assert bench.loaded() == {("A", "CPU")}
+    await bench.use("Embed")
+    assert bench.loaded() == {("Embed", "CPU")}
+    await bench.dispatcher.close(0)
+
+
 async def test_a_device_that_is_not_there_is_told_with_those_that_are(bench: Bench) -> None:
     with pytest.raises(ConfigError, match=r"NPU is not there\. This machine has: CPU, GPU"):
         await bench.lease("A", "NPU")
@@ -138,6 +174,16 @@ async def test_placing_prefers_the_models_own_slot_then_an_empty_one_then_a_new_
     assert choose([a, empty], "C", fits=False) is empty
     assert choose([a, b], "C", fits=True) is None
     assert choose([], "C", fits=False) is None
+
+
+async def test_placing_by_kind_shares_a_slot_only_for_want_of_room() -> None:
+    text, embed, empty = slot("A"), slot("E"), slot(None)
+    assert choose_lane([text, embed], embed, "E", fits=False) is embed
+    assert choose_lane([text], None, "E", fits=True) is None
+    assert choose_lane([text, empty], empty, "E", fits=True) is empty
+    assert choose_lane([text, empty], empty, "E", fits=False) is text
+    assert choose_lane([empty], empty, "E", fits=False) is empty
+    assert choose_lane([text, embed], embed, "F", fits=False) is embed
 
 
 async def test_placing_without_room_queues_behind_the_idle_model_that_was_used_longest_ago() -> None:

@@ -47,25 +47,32 @@ class _Running:
     cancelled: bool = False
 
 
+def load_options(message: dict[str, Any]) -> dict[str, Any]:
+    """The options of a model's `fake.json`, after what they say of its loading has happened."""
+    options: dict[str, Any] = {}
+    path = Path(message["folder"]) / "fake.json"
+    if path.exists():
+        options = json.loads(path.read_text(encoding="utf-8"))
+    time.sleep(options.get("load_sec", 0))
+    if options.get("load_dies"):
+        print("the fake device is on fire", file=sys.stderr, flush=True)  # noqa: T201 - the engine's log
+        os._exit(9)
+    if options.get("load_error"):
+        raise LoadError(f"The model could not be loaded: {options['load_error']}")
+    return options
+
+
 class FakeBackend:
     """Answers from a table. Ids are indices into the bytes seen so far."""
 
     def __init__(self, message: dict[str, Any]) -> None:
-        self._options: dict[str, Any] = {}
-        path = Path(message["folder"]) / "fake.json"
-        if path.exists():
-            self._options = json.loads(path.read_text(encoding="utf-8"))
-        time.sleep(self._options.get("load_sec", 0))
-        if self._options.get("load_dies"):
-            print("the fake device is on fire", file=sys.stderr, flush=True)  # noqa: T201 - the engine's log
-            os._exit(9)
-        if self._options.get("load_error"):
-            raise LoadError(f"The model could not be loaded: {self._options['load_error']}")
+        self._options = load_options(message)
         context = message.get("context_length") or 8192
         self._table: list[bytes] = []
         self._ids: dict[bytes, int] = {}
         self._running: dict[int, _Running] = {}
         self.facts: Facts = {
+            "task": message.get("task", "text-generation"),
             "pipeline": "paged",
             "device": message["device"],
             "context_length": context,
@@ -74,6 +81,7 @@ class FakeBackend:
             "kv_bytes": 0,
             "chat_template": self._options.get("chat_template", ""),
             "tools": renders_tools(self._options.get("chat_template", "")),
+            "dimensions": 0,
             "versions": {"fake": "1"},
         }
 

@@ -46,17 +46,18 @@ def load(message: dict[str, Any]) -> Any:
             return PagedBackend(folder, device, message, options)
         except RuntimeError as error:
             if mode == "paged" or "memory" in str(error).lower():
-                raise _explain(error, folder) from error
+                raise explain(error, folder) from error
             print(f"paged attention cannot serve {folder.name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
     from illama.engine.stateful import StatefulBackend
 
     try:
         return StatefulBackend(folder, device, message, options)
     except RuntimeError as error:
-        raise _explain(error, folder) from error
+        raise explain(error, folder) from error
 
 
-def _explain(error: RuntimeError, folder: Path) -> LoadError:
+def explain(error: RuntimeError, folder: Path) -> LoadError:
+    """The error for a model that OpenVINO did not load."""
     text = str(error)
     if "memory" in text.lower():
         hint = "Free some memory (close other programs, unload other models), or pull a smaller weight format."
@@ -220,6 +221,7 @@ class PagedBackend:
         self._ids: dict[int, list[int]] = {}
         self._cancelled: list[int] = []
         self.facts: Facts = {
+            "task": "text-generation",
             "pipeline": "paged",
             "device": device,
             "context_length": self._prompts.context_length,
@@ -228,6 +230,7 @@ class PagedBackend:
             "kv_bytes": int(kv_bytes),
             "chat_template": self._prompts.template,
             "tools": renders_tools(self._prompts.template),
+            "dimensions": 0,
             "versions": versions(),
         }
         self._warm_up()

@@ -114,14 +114,49 @@ class Generation:
             callback()
 
 
+class Call:
+    """One `embed` or `rerank` under way in an engine. `result()` waits for the engine's answer to it."""
+
+    def __init__(self, id: int, engine: Engine) -> None:
+        self.id = id
+        self._engine = engine
+        self._future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+
+    async def result(self) -> dict[str, Any]:
+        """The engine's `result` message. Raises what it was refused with; when cancelled, the engine drops it."""
+        try:
+            # Shielded, since the engine may be at work on it: it ends when the engine says so.
+            return await asyncio.shield(self._future)
+        except asyncio.CancelledError:
+            self._engine.cancel(self.id)
+            raise
+
+    def when_ended(self, callback: Callable[[], None]) -> None:
+        """Call back soon after the engine is done with it."""
+        self._future.add_done_callback(lambda _: callback())
+
+    def end(self, *, summary: dict[str, Any] | None = None, error: IllamaError | None = None) -> None:
+        """Note how it ended. Only the first end counts."""
+        if self._future.done():
+            return
+        if error:
+            self._future.set_exception(error)
+            self._future.exception()  # read here, so that nobody's not asking is no warning
+        elif summary is not None:
+            self._future.set_result(summary)
+
+
 class Engine:
-    """One engine process. `start` it, `submit` requests, `end` it; `on_death` is called if it ends by itself."""
+    """One engine process: `start` it, `submit` requests or `call` it, `end` it.
+
+    `on_death` is called if it ends by itself.
+    """
 
     def __init__(self, settings: Settings, on_death: Callable[[IllamaError], None]) -> None:
         self._settings = settings
         self._on_death = on_death
         self._ids = itertools.count(1)
-        self._generations: dict[int, Generation] = {}
+        self._generations: dict[int, Generation | Call] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[protocol.Facts] | None = None
@@ -192,13 +227,22 @@ class Engine:
     def submit(self, message: dict[str, Any]) -> Generation:
         """Give the engine a `generate` message (without op and id). Raises EngineDiedError if it is gone."""
         generation = Generation(next(self._ids), self)
+        self._begin(generation, {"op": "generate", "id": generation.id, **message})
+        return generation
+
+    def call(self, message: dict[str, Any]) -> Call:
+        """Give the engine an `embed` or `rerank` message (without id). Raises EngineDiedError if it is gone."""
+        call = Call(next(self._ids), self)
+        self._begin(call, {"id": call.id, **message})
+        return call
+
+    def _begin(self, work: Generation | Call, message: dict[str, Any]) -> None:
         if self._process is None or self._process.returncode is not None or self._ending:
             raise EngineDiedError("The engine ended before it could take the request.", hint="Send it again.")
         if not self._generations:
             self._news_at = time.monotonic()
-        self._generations[generation.id] = generation
-        self._send({"op": "generate", "id": generation.id, **message})
-        return generation
+        self._generations[work.id] = work
+        self._send(message)
 
     def cancel(self, id: int) -> None:
         """Ask the engine to drop a request."""
@@ -298,15 +342,18 @@ class Engine:
             now, total = time.monotonic(), 0
             for id, text, count, logprobs in message["tokens"]:
                 total += count
-                if id in self._generations:
-                    self._generations[id].add(text, count, logprobs)
+                generation = self._generations.get(id)
+                if isinstance(generation, Generation):
+                    generation.add(text, count, logprobs)
             self._rate.append((now, total))
             for summary in message["done"]:
                 self._end(summary["id"], summary=summary)
         elif event == "accepted":
-            generation = self._generations.get(message["id"])
-            if generation and not generation.accepted.done():
-                generation.accepted.set_result(message)
+            accepted = self._generations.get(message["id"])
+            if isinstance(accepted, Generation) and not accepted.accepted.done():
+                accepted.accepted.set_result(message)
+        elif event == "result":
+            self._end(message["id"], summary=message)
         elif event == "refused":
             self._end(message["id"], error=protocol.unpack_error(message["error"]))
         elif event == "ready" and self._ready is not None and not self._ready.done():

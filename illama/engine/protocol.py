@@ -5,12 +5,14 @@ Knows the messages' names and their framing. Does not know what either side does
 Host to engine, on its standard input (the end of the input ends the engine):
 
     {"op": "load", "engine": "openvino"|"fake", "folder", "device", "context_length", "pipeline", "kv_bytes",
-     "cache_dir"}
+     "cache_dir", "task", "options": {...}}
     {"op": "generate", "id", "messages", "sampling": {...}, "stop": [...], "structured": {"json_schema": "..."}|null,
      "tools": [...]|absent, "template": {...}|absent, "keep_special": bool|absent}
                                                        tools as OpenAI writes them; further variables of the chat
                                                        template; whether special tokens stay in the text
         or, in the place of "messages", "prompt": text or token ids that no template is applied to
+    {"op": "embed", "id", "texts": [text or ids, ...], "kind": "document"|"query", "truncate": bool, "dimensions"|null}
+    {"op": "rerank", "id", "query", "texts": [...], "truncate": bool}
     {"op": "cancel", "id"}
 
 Engine to host, on what was its standard output:
@@ -22,6 +24,7 @@ Engine to host, on what was its standard output:
     {"ev": "step", "tokens": [[id, text, count, logprobs|null], ...], "done": [{...}, ...]}
                                                        all that one step brought: it travels together
     {"ev": "alive"}                                    steps are made that bring nothing yet, as in a long prompt
+    {"ev": "result", "id", "vectors": [base64 of little-endian float32, ...] or "scores": [...], "tokens": [n, ...]}
     {"ev": "refused", "id", "error": {...}}            this request alone failed
     {"ev": "fatal", "error": {...}}                    the device failed; the process ends
 
@@ -39,12 +42,15 @@ from illama.errors import IllamaError, from_wire
 
 # The longest line that the host takes: an answer is sent in pieces, so only a bug could come near it.
 MAX_LINE = 64 * 2**20
+# The tasks of models that take `embed` or `rerank`, and generate nothing.
+ENCODER_TASKS = ("embedding", "rerank")
 
 
 class Facts(TypedDict):
     """What a loaded engine tells of itself."""
 
-    pipeline: str  # "paged" (continuous batching) or "stateful" (one request at a time)
+    task: str  # the entry's: "text-generation", "image-text-to-text", "embedding" or "rerank"
+    pipeline: str  # "paged" (continuous batching), "stateful" (one request at a time) or "batched" (embedding, rerank)
     device: str
     context_length: int  # tokens: what the model and the KV cache both have room for
     slots: int  # requests that it works on at once
@@ -52,6 +58,7 @@ class Facts(TypedDict):
     kv_bytes: int  # the KV cache's size when it is full
     chat_template: str  # its text, "" if the model has none
     tools: bool  # whether the template renders tools
+    dimensions: int  # of an embedding model's vectors; 0 for other models
     versions: dict[str, str]
 
 

@@ -52,6 +52,7 @@ class StatefulBackend:
         self._running: _Streamer | None = None
         self._cancelled: list[int] = []
         self.facts: Facts = {
+            "task": "text-generation",
             "pipeline": "stateful",
             "device": device,
             "context_length": self._prompts.context_length,
@@ -60,6 +61,7 @@ class StatefulBackend:
             "kv_bytes": 0,
             "chat_template": self._prompts.template,
             "tools": renders_tools(self._prompts.template),
+            "dimensions": 0,
             "versions": versions(),
         }
 

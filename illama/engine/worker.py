@@ -19,6 +19,7 @@ from typing import IO, Any
 from illama.engine import protocol
 from illama.engine.answer import Answer, advance
 from illama.engine.backend import Backend, DeviceError, Prompt
+from illama.engine.encode import EncoderWorker
 from illama.errors import EngineError, IllamaError, LoadError, RequestError
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -39,6 +40,8 @@ def main() -> None:
         _exit(1)
     _send(pipe, {"ev": "ready", "facts": backend.facts})
     try:
+        if backend.facts["task"] in protocol.ENCODER_TASKS:
+            EncoderWorker(backend, commands, lambda message: _send(pipe, message)).run()
         Worker(backend, commands, pipe).run()
     except DeviceError as error:
         failure = EngineError(f"The device failed: {error}", hint="The next request starts a new engine.")
@@ -132,16 +135,22 @@ class Worker:
         _send(self._pipe, {"ev": "refused", "id": id, "error": protocol.pack_error(error)})
 
 
-def _load(message: dict[str, Any]) -> Backend:
+def _load(message: dict[str, Any]) -> Any:
+    """A Backend, or an Encoder for a model whose task is an encoder's."""
+    encodes = message.get("task") in protocol.ENCODER_TASKS
     try:
         if message["engine"] == "fake":
             from illama.engine.fake import FakeBackend
+            from illama.engine.fake_encoder import FakeEncoder
 
-            return FakeBackend(message)
-        from illama.engine.genai import load
+            return FakeEncoder(message) if encodes else FakeBackend(message)
+        if encodes:
+            from illama.engine import encoder
 
-        backend: Backend = load(message)
-        return backend
+            return encoder.load(message)
+        from illama.engine import genai
+
+        return genai.load(message)
     except IllamaError:
         raise
     except ImportError as error:

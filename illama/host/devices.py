@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from illama.config import Settings
 from illama.engine import launch
+from illama.engine.protocol import ENCODER_TASKS
 from illama.errors import ConfigError, LoadError
 from illama.host import drm, fitting, memory
 from illama.host.memory import Room
@@ -121,8 +122,8 @@ class Devices:
 
 
 def need(entry: Entry) -> fitting.Need:
-    """What loading a model takes at least: with the smallest KV cache."""
-    return fitting.need(entry.size, _MIN_KV)
+    """What loading a model takes at least: with the smallest KV cache, if it has one."""
+    return fitting.need(entry.size, 0 if entry.task in ENCODER_TASKS else _MIN_KV)
 
 
 def choose(asked: str, devices: list[str]) -> str | None:

@@ -35,10 +35,11 @@ _MEASURE_EVERY = 2.0
 
 @dataclass
 class Seat:
-    """A device: its slot, and the engine in it."""
+    """A device: a slot of it, for a kind of model (`placing.lane`), and the engine in it."""
 
     device: str
     slot: Slot
+    lane: str
     engine: Engine | None = None
     entry: Entry | None = None
     load_began: float = 0.0
@@ -121,8 +122,10 @@ class Dispatcher:
 
     async def enter(self, entry: Entry, keep_alive: float | None = None, device: str | None = None) -> Place:
         """Queue up for a model, on a device or on its own. Raises ConfigError if that device is not there."""
-        name = await self._devices.resolve(device or entry.device)
-        room = None if self._settings.one_model else await self._devices.room(name)
+        name = await self._devices.resolve(device or entry.device or placing.default_device(entry.task))
+        # Looked at only where it may decide: it takes a thread, and hundreds may come at once.
+        alone = self._settings.one_model and not self._has_neighbours(entry, name)
+        room = None if alone else await self._devices.room(name)
         seat = self._seat_for(entry, name, room)
         ticket = Ticket(next(self._ids), entry.name, time.monotonic(), keep_alive)
         place = self._places[ticket.id] = Place(self, seat, ticket)
@@ -211,20 +214,30 @@ class Dispatcher:
         """Whether any request waits or runs, or an engine is loaded."""
         return any(seat.slot.model or seat.slot.waiting for seat in self._seats)
 
+    def _has_neighbours(self, entry: Entry, device: str) -> bool:
+        """Whether a model is to be loaded beside those of another kind."""
+        seats = [seat for seat in self._seats if seat.device == device and not placing.is_open(seat.slot)]
+        lane = placing.lane(entry.task)
+        return bool(seats) and not any(seat.lane == lane for seat in seats)
+
     def _seat_for(self, entry: Entry, device: str, room: Room | None) -> Seat:
-        """The slot in which a request for a model queues up; `room` is None if a device has one slot."""
+        """The slot in which a request for a model queues up; `room` is None if memory need not be looked at."""
         seats = [seat for seat in self._seats if seat.device == device]
-        if seats and room is None:
-            return seats[0]
+        lane = placing.lane(entry.task)
         # A model that is still being loaded has not taken its memory yet.
         coming = sum(need(seat.entry).total for seat in seats if seat.entry and seat.slot.state is State.LOADING)
         fits = room is None or room.free is None or need(entry).total + coming <= room.free
-        slot = placing.choose([seat.slot for seat in seats], entry.name, fits=fits)
+        slots = [seat.slot for seat in seats]
+        if self._settings.one_model:
+            own = next((seat.slot for seat in seats if seat.lane == lane), None)
+            slot = placing.choose_lane(slots, own, entry.name, fits=fits)
+        else:
+            slot = placing.choose(slots, entry.name, fits=fits)
         found = next((seat for seat in seats if seat.slot is slot), None)
         if found is None:
             s = self._settings
             rules = Rules(s.idle_ttl_sec, s.max_wait_sec, s.min_residency_sec, s.max_queue)
-            found = Seat(device, Slot(rules, closed=self._closed))
+            found = Seat(device, Slot(rules, closed=self._closed), lane)
             self._seats.append(found)
         return found
 
@@ -304,6 +317,8 @@ class Dispatcher:
                     "pipeline": entry.options.get("pipeline"),
                     "kv_bytes": await self._devices.kv_budget(seat.device, entry.size),
                     "cache_dir": str(space.compiled(self._settings.cache_dir, entry)),
+                    "task": entry.task,
+                    "options": dict(entry.options),
                 }
             )
         except Exception as problem:  # noqa: BLE001 - whatever it was, those who wait must hear of it

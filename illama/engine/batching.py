@@ -1,0 +1,94 @@
+"""Which texts an encoder works on together: all that wait, whoever asked for them, sorted by their length.
+
+Knows: requests, their texts' numbers of tokens, the limits of a batch. Does not know: models, the pipe.
+
+A batch is as long as its longest text, so texts of like length go together and little is computed for padding. One
+batch serves the request that has waited longest, the next the one with the least left to do: a question need not wait
+until a library has been read, and the library is read all the same.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+_Key = tuple[int, int]  # the number of tokens, and the order of arrival
+
+
+@dataclass(frozen=True)
+class Item:
+    """One text of a request: its place there, and what the encoder made of it (`payload`, `tokens` long)."""
+
+    id: int
+    at: int
+    tokens: int
+    payload: Any
+
+
+class BatchQueue:
+    """What waits. A batch has at most `max_texts`, and `max_tokens` with its padding, but always one text."""
+
+    def __init__(self, max_texts: int, max_tokens: int) -> None:
+        self._max_texts = max_texts
+        self._max_tokens = max_tokens
+        self._sorted: list[_Key] = []
+        self._items: dict[_Key, Item] = {}
+        self._left: dict[int, dict[_Key, None]] = {}  # of each request, in the order it came; so are the requests
+        self._count = 0
+        self._short_first = False
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def add(self, items: Sequence[Item]) -> None:
+        """Queue a request's texts."""
+        for item in items:
+            key = (item.tokens, self._count)
+            self._count += 1
+            self._items[key] = item
+            self._left.setdefault(item.id, {})[key] = None
+            bisect.insort(self._sorted, key)
+
+    def drop(self, id: int) -> None:
+        """Forget what is left of a request."""
+        for key in self._left.pop(id, {}):
+            del self._items[key]
+            del self._sorted[bisect.bisect_left(self._sorted, key)]
+
+    def next(self) -> list[Item]:
+        """Take the next batch out; empty if nothing waits."""
+        if not self._sorted:
+            return []
+        seed = min(self._left.values(), key=len) if self._short_first else next(iter(self._left.values()))
+        self._short_first = not self._short_first
+        low = bisect.bisect_left(self._sorted, next(iter(seed)))
+        high = low + 1
+        # Grow to both sides, always by what is nearer in length.
+        while high - low < self._max_texts:
+            shorter = low > 0
+            longer = high < len(self._sorted) and self._sorted[high][0] * (high - low + 1) <= self._max_tokens
+            if shorter and self._sorted[high - 1][0] * (high - low + 1) > self._max_tokens:
+                shorter = False
+            if shorter and longer:
+                shorter = self._sorted[low][0] - self._sorted[low - 1][0] <= (
+                    self._sorted[high][0] - self._sorted[high - 1][0]
+                )
+            if shorter:
+                low -= 1
+            elif longer:
+                high += 1
+            else:
+                break
+        keys = self._sorted[low:high]
+        del self._sorted[low:high]
+        return [self._take(key) for key in keys]
+
+    def _take(self, key: _Key) -> Item:
+        item = self._items.pop(key)
+        left = self._left[item.id]
+        del left[key]
+        if not left:
+            del self._left[item.id]
+        return item
