@@ -142,6 +142,14 @@ def test_openvino_that_cannot_be_asked_is_the_one_failure_and_nothing_is_guessed
     assert "device" not in found
 
 
+def test_an_engines_interpreter_that_does_not_start_is_the_setting_to_mend():
+    broken = {"devices": (), "error": "/gone/python cannot be started: No such file or directory"}
+    chosen = {"set": {"ILLAMA_ENGINE_PYTHON": "/gone/python"}}
+    found = finding("no-gpu", "OpenVINO", engine=broken, choices=chosen)
+    assert found.says.endswith("directory.")
+    assert found.do.startswith("Set ILLAMA_ENGINE_PYTHON")
+
+
 def test_packages_of_openvino_that_do_not_belong_together_are_a_failure():
     mixed = {"openvino": "2026.4.1", "openvino-genai": "2026.3.0.0", "openvino-tokenizers": "2026.4.1.0"}
     assert "2026.3.0.0" in finding("no-gpu", "OpenVINO", engine={"packages": mixed}).says

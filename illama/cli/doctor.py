@@ -62,6 +62,8 @@ def _selftest(
     if settings.base_url:
         hint = "Unset it, or run the self-test on the machine of that host."
         return [failed("self-test", "ILLAMA_BASE_URL names a host that may be another machine's.", hint)], []
+    if not machine.engine.devices:
+        return [failed("self-test", "OpenVINO lists no device to try.", "See the line on OpenVINO above.")], []
     with Client(settings=settings) as client:
         try:
             client.connect()

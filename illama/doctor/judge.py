@@ -58,7 +58,11 @@ def _openvino(machine: Machine) -> list[Finding]:
     engine = machine.engine
     install = f"`{engine.interpreter} -m pip install --upgrade openvino-genai`"
     if engine.error:
-        return [failed("OpenVINO", engine.error, f"{install}; ILLAMA_ENGINE_PYTHON can name another interpreter.")]
+        show = "-c 'import openvino; print(openvino.Core().available_devices)'"
+        do = f"{install}. If it is there, a driver may be at fault: `{engine.interpreter} {show}` shows more."
+        if "ILLAMA_ENGINE_PYTHON" in machine.choices.set:
+            do = "Set ILLAMA_ENGINE_PYTHON to an interpreter that has openvino-genai, or unset it for this one."
+        return [failed("OpenVINO", f"{engine.error.rstrip('.')}.", do)]
     if machine.choices.set.get("ILLAMA_ENGINE") == "fake":
         return [warning("OpenVINO", "ILLAMA_ENGINE is fake: all answers are made up.", "Unset ILLAMA_ENGINE.")]
     releases = {name: ".".join(version.split(".")[:3]) for name, version in engine.packages.items()}
