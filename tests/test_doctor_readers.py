@@ -145,16 +145,26 @@ def test_requirements_that_are_not_met_are_conflicts_and_others_are_not(tmp_path
     ]
 
 
+def test_a_folder_that_an_uninstall_left_behind_is_no_package(tmp_path: Path, monkeypatch):
+    (tmp_path / "gone-1.0.dist-info").mkdir()
+    distribution(tmp_path, "Odd.Name", "no version at all", "pytest")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = software.installed_here()
+    assert "gone" not in found
+    assert found["odd-name"].version == "no version at all"
+    assert software.conflicts({"odd-name": found["odd-name"], "pytest": found["odd-name"]}, ["odd-name"]) == []
+
+
 def test_another_interpreter_is_asked_for_its_packages():
     found = software.versions(sys.executable, ["pytest", "no-such-package"])
     assert found == {"pytest": pytest.__version__}
 
 
 def test_a_converter_that_is_no_python_is_told(tmp_path: Path):
-    missing = software.converter(Settings.load({"ILLAMA_CONVERTER_PYTHON": str(tmp_path / "nothing")}))
+    missing = software.converter(Settings.load({"ILLAMA_CONVERTER_PYTHON": str(tmp_path / "nothing")}), {})
     script = put(tmp_path, "python", "#!/bin/sh\nexit 3")
     script.chmod(0o755)
-    broken = software.converter(Settings.load({"ILLAMA_CONVERTER_PYTHON": str(script)}))
+    broken = software.converter(Settings.load({"ILLAMA_CONVERTER_PYTHON": str(script)}), {})
     assert "cannot be started" in missing.error
     assert broken.error == "it is no Python that works"
     assert broken.source == "ILLAMA_CONVERTER_PYTHON"
@@ -166,11 +176,11 @@ def test_a_later_configuration_of_jupyter_counts_more(tmp_path: Path):
 
     user, environment = tmp_path / "user", tmp_path / "env"
     put(tmp_path, "user/jupyter_server_config.json", "{broken")
-    assert software.jupyter([user, environment]).enabled is None
+    assert software.jupyter({}, [user, environment]).enabled is None
     config("env/jupyter_server_config.d/illama_server.json", True)
-    assert software.jupyter([user, environment]).enabled is True
+    assert software.jupyter({}, [user, environment]).enabled is True
     config("user/jupyter_server_config.d/illama_server.json", False)
-    found = software.jupyter([user, environment])
+    found = software.jupyter({}, [user, environment])
     assert found.enabled is False
     assert found.file == str(tmp_path / "user/jupyter_server_config.d/illama_server.json")
 

@@ -25,10 +25,12 @@ _PATIENCE = 20.0
 def examine(settings: Settings) -> Machine:
     """This machine, now. Takes about as long as the slowest reader: OpenVINO's list of devices, or a hub far away."""
     with ThreadPoolExecutor(max_workers=6) as threads:
-        engine = threads.submit(_engine, settings)
+        devices = threads.submit(_devices, settings)
         hub = threads.submit(service.hub, settings)
         host = threads.submit(service.host, settings)
-        converter = threads.submit(software.converter, settings)
+        installed = software.installed_here()
+        packages = threads.submit(software.engine_packages, settings, installed)
+        converter = threads.submit(software.converter, settings, installed)
         return Machine(
             taken=datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds"),
             illama=__version__,
@@ -40,23 +42,28 @@ def examine(settings: Settings) -> Machine:
             choices=service.choices(settings),
             places=service.places(settings),
             private=service.private(settings),
-            jupyter=software.jupyter(),
-            python=software.python(),
+            jupyter=software.jupyter(installed),
+            python=software.python(installed),
             host=host.result(),
-            engine=engine.result(),
+            engine=_engine(settings, packages.result(), devices.result()),
             converter=converter.result(),
             hub=hub.result(),
         )
 
 
-def _engine(settings: Settings) -> Engine:
-    interpreter = str(settings.engine_python or sys.executable)
-    packages = software.engine_packages(settings)
+def _devices(settings: Settings) -> tuple[Device, ...] | str:
+    """OpenVINO's devices, or why it cannot be asked."""
     try:
         listed = asyncio.run(probe(settings, _PATIENCE))
     except LoadError as problem:
-        return Engine(interpreter, packages, error=problem.message)
+        return problem.message
     except OSError as problem:
-        return Engine(interpreter, packages, error=f"{interpreter} cannot be started: {problem.strerror or problem}")
-    devices = tuple(Device(each.name, each.full_name, each.memory, each.pdev, each.driver) for each in listed)
-    return Engine(interpreter, packages, devices)
+        return f"{settings.engine_python or sys.executable} cannot be started: {problem.strerror or problem}"
+    return tuple(Device(each.name, each.full_name, each.memory, each.pdev, each.driver) for each in listed)
+
+
+def _engine(settings: Settings, packages: dict[str, str], found: tuple[Device, ...] | str) -> Engine:
+    interpreter = str(settings.engine_python or sys.executable)
+    if isinstance(found, str):
+        return Engine(interpreter, packages, error=found)
+    return Engine(interpreter, packages, found)

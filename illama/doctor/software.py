@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name
 from illama.config import Settings
 from illama.doctor.facts import Converter, Jupyter, Python
 
+Installed = dict[str, importlib.metadata.Distribution]
 ENGINE = ("openvino", "openvino-genai", "openvino-tokenizers")
 CONVERTER = ("optimum-intel", "optimum", "nncf", "transformers", "torch", "openvino", "huggingface-hub")
 _SHOWN = (*ENGINE, "huggingface-hub", "tornado", "httpx", "aiohttp", "ipykernel", "jupyterlab", *CONVERTER[:5])
@@ -55,9 +56,22 @@ _ASK = (
 )
 
 
-def python(path: list[str] | None = None) -> Python:
-    """This interpreter and its packages; `path` is where packages are looked for, `sys.path` unless given."""
-    installed = _installed(path)
+def installed_here() -> Installed:
+    """The packages of this environment by their normal names. Reads all of their metadata: once is enough."""
+    found: Installed = {}
+    for each in importlib.metadata.distributions():
+        try:
+            metadata = each.metadata
+            name = str(metadata["Name"]) if "Name" in metadata else ""
+        except (OSError, TypeError):
+            name = ""
+        if name:  # a folder that an uninstall left behind has none
+            found.setdefault(canonicalize_name(name), each)  # the first on the path is the one that is imported
+    return found
+
+
+def python(installed: Installed) -> Python:
+    """This interpreter and its packages."""
     return Python(
         version=platform.python_version(),
         executable=sys.executable,
@@ -66,7 +80,7 @@ def python(path: list[str] | None = None) -> Python:
     )
 
 
-def conflicts(installed: dict[str, importlib.metadata.Distribution], roots: Iterable[str]) -> list[str]:
+def conflicts(installed: Installed, roots: Iterable[str]) -> list[str]:
     """A sentence for each requirement of these packages, and of those they need, that is not met."""
     found, queue = [], [canonicalize_name(name) for name in roots]
     seen = set(queue)
@@ -84,12 +98,19 @@ def conflicts(installed: dict[str, importlib.metadata.Distribution], roots: Iter
             there = installed.get(needed)
             if there is None:
                 found.append(f"{name} needs {wanted.name}{wanted.specifier}, which is not installed")
-            elif not wanted.specifier.contains(there.version, prereleases=True):
+            elif not _meets(wanted, there.version):
                 found.append(f"{name} needs {wanted.name}{wanted.specifier}, but {there.version} is installed")
             if needed not in seen:
                 seen.add(needed)
                 queue.append(needed)
     return found
+
+
+def _meets(wanted: Requirement, version: str) -> bool:
+    try:
+        return wanted.specifier.contains(version, prereleases=True)
+    except ValueError:
+        return True  # a version that follows no rule: nothing can be said
 
 
 def versions(interpreter: Path | str, names: Iterable[str]) -> dict[str, str]:
@@ -101,22 +122,21 @@ def versions(interpreter: Path | str, names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def engine_packages(settings: Settings) -> dict[str, str]:
+def engine_packages(settings: Settings, installed: Installed) -> dict[str, str]:
     """OpenVINO's packages for the engine's interpreter; none if it cannot be asked."""
     try:
         if settings.engine_python:
             return versions(settings.engine_python, ENGINE)
     except (OSError, ValueError, IndexError, subprocess.SubprocessError):
         return {}
-    installed = _installed(None)
     return {name: installed[name].version for name in ENGINE if name in installed}
 
 
-def converter(settings: Settings) -> Converter:
+def converter(settings: Settings, installed: Installed) -> Converter:
     """What would convert a checkpoint: ILLAMA_CONVERTER_PYTHON, or this environment if optimum-intel is in it."""
     if settings.converter_python:
         return _converter("ILLAMA_CONVERTER_PYTHON", settings.converter_python)
-    if importlib.util.find_spec("optimum") and "optimum-intel" in _installed(None):
+    if "optimum-intel" in installed:
         return _converter("this environment", Path(sys.executable))
     return Converter()
 
@@ -132,12 +152,11 @@ def _converter(source: str, interpreter: Path) -> Converter:
     return Converter(source, str(interpreter), packages, f"it has no {' and no '.join(lacking)}" if lacking else "")
 
 
-def jupyter(folders: list[Path] | None = None) -> Jupyter:
+def jupyter(installed: Installed, folders: list[Path] | None = None) -> Jupyter:
     """Whether Jupyter servers of this environment load illama's extension, as their JSON configuration says.
 
     `folders` are Jupyter's own configuration folders unless given, the one that counts most first.
     """
-    installed = _installed(None)
     if folders is None:
         try:
             from jupyter_core.paths import jupyter_config_path
@@ -172,14 +191,5 @@ def _extension(file: Path) -> bool | None:
     return bool(said)
 
 
-def _installed(path: list[str] | None) -> dict[str, importlib.metadata.Distribution]:
-    found: dict[str, importlib.metadata.Distribution] = {}
-    for each in importlib.metadata.distributions(path=sys.path if path is None else path):
-        name = each.metadata["Name"]
-        if name:  # a folder that an uninstall left behind has none
-            found.setdefault(canonicalize_name(name), each)  # the first on the path is the one that is imported
-    return found
-
-
-def _version(installed: dict[str, importlib.metadata.Distribution], name: str) -> str:
+def _version(installed: Installed, name: str) -> str:
     return installed[name].version if name in installed else ""
