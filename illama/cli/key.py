@@ -12,20 +12,20 @@ import sys
 
 from illama.cli import text
 from illama.config import Settings
-from illama.errors import ConfigError, IllamaError
+from illama.errors import IllamaError
 from illama.host.keys import InferenceKeys
 
 
 def add(args: argparse.Namespace, settings: Settings) -> int:
     """`illama key add NAME`: the key on stdout, and nothing else there."""
-    print(_keys(settings).add(args.name))
+    print(InferenceKeys.of(settings).add(args.name))
     print(f"This is the only time that the key {args.name} is shown. It may list and use models.", file=sys.stderr)
     return 0
 
 
 def list_keys(args: argparse.Namespace, settings: Settings) -> int:
     """`illama key list`."""
-    found = _keys(settings).list()
+    found = InferenceKeys.of(settings).list()
     if args.json:
         print(json.dumps([{"name": key.name, "created": key.created, "used": key.used} for key in found], indent=2))
         return 0
@@ -36,7 +36,7 @@ def list_keys(args: argparse.Namespace, settings: Settings) -> int:
 
 def rm(args: argparse.Namespace, settings: Settings) -> int:
     """`illama key rm NAME…`: those that there are, also if others are not."""
-    keys, failed = _keys(settings), False
+    keys, failed = InferenceKeys.of(settings), False
     for name in args.names:
         try:
             keys.remove(name)
@@ -46,12 +46,3 @@ def rm(args: argparse.Namespace, settings: Settings) -> int:
         else:
             print(f"Revoked {name}.")
     return 1 if failed else 0
-
-
-def _keys(settings: Settings) -> InferenceKeys:
-    if settings.base_url:
-        raise ConfigError(
-            f"ILLAMA_BASE_URL names the host at {settings.base_url}, whose keys are not kept here.",
-            hint="Run `illama key` as the host's user on its machine, or unset ILLAMA_BASE_URL for your own keys.",
-        )
-    return InferenceKeys(settings)

@@ -93,6 +93,16 @@ class InferenceKeys:
     def __init__(self, settings: Settings) -> None:
         self.folder = settings.key_file.with_name("keys")
 
+    @classmethod
+    def of(cls, settings: Settings) -> InferenceKeys:
+        """The keys of this user's own host. Raises ConfigError if ILLAMA_BASE_URL names another one."""
+        if settings.base_url:
+            raise ConfigError(
+                f"ILLAMA_BASE_URL names the host at {settings.base_url}, whose keys are not kept here.",
+                hint="Run `illama key` as the host's user on its machine, or unset ILLAMA_BASE_URL for your own keys.",
+            )
+        return cls(settings)
+
     def add(self, name: str) -> str:
         """Make a key and return it: this is the only time that anybody can see it.
 

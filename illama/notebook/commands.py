@@ -106,4 +106,21 @@ class Logs:
     lines: int = 50
 
 
-Command = Ask | Chat | Pull | List | Ps | Show | Stop | Remove | Use | Thread | Doctor | Logs
+@dataclass(frozen=True)
+class Url:
+    """The way to the models for other programs. `key` names an inference key to make; `at` is how others come."""
+
+    key: str | None = None
+    show_key: bool = False
+    at: str | None = None
+    host: bool = False
+
+
+@dataclass(frozen=True)
+class OpenAI(Url):
+    """The same as settings to paste; `programs` are those whose settings are wanted, all of them if it is empty."""
+
+    programs: tuple[str, ...] | list[str] = ()
+
+
+Command = Ask | Chat | Pull | List | Ps | Show | Stop | Remove | Use | Thread | Doctor | Logs | Url | OpenAI

@@ -18,6 +18,7 @@ from illama.notebook import commands
 from illama.notebook.commands import Ask, Command
 
 FORMATS = ("md", "text")
+PROGRAMS = ("openai", "langchain", "open-webui", "curl")
 CELL = "%%illama"
 
 
@@ -190,6 +191,27 @@ def _logs(parser: Parser) -> None:
     parser.add_argument("-n", dest="lines", metavar="N", type=_positive, default=50, help="how many; 50 unless given")
 
 
+def _program(raw: str) -> str:
+    if raw not in PROGRAMS:
+        raise argparse.ArgumentTypeError(f"{raw!r} is none of {', '.join(PROGRAMS)}")
+    return raw
+
+
+def _url(parser: Parser) -> None:
+    add = parser.add_argument
+    add("--key", metavar="KEY", help="make an inference key of this name, and show it this once")
+    add("--show-key", action="store_true", help="show the key that is there: Jupyter's, or the host's")
+    add("--at", metavar="ADDRESS", help="how others reach this Jupyter, such as https://hub.example")
+    add("--host", action="store_true", help="the model host's own address, not the one through Jupyter")
+
+
+def _openai(parser: Parser) -> None:
+    parser.add_argument(
+        "programs", metavar="PROGRAM", nargs="*", type=_program, help=f"{', '.join(PROGRAMS)}; all unless given"
+    )
+    _url(parser)
+
+
 @dataclass(frozen=True)
 class Verb:
     """One verb: what the overview says, the rest of its help, its arguments, and the command that they make."""
@@ -240,6 +262,18 @@ VERBS = {
         "No prompts, answers or keys are in it.",
         _logs,
         commands.Logs,
+    ),
+    "url": Verb(
+        "the API's address and key, for other programs",
+        "The result has .base_url and .api_key.",
+        _url,
+        commands.Url,
+    ),
+    "openai": Verb(
+        "settings to paste: openai SDK, LangChain, Open WebUI, curl",
+        "The result has .base_url and .api_key.",
+        _openai,
+        commands.OpenAI,
     ),
 }
 _OVERVIEW = (

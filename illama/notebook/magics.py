@@ -48,12 +48,14 @@ class IllamaMagics(Magics):
             commands.Doctor: self._doctor,
             commands.List: self._list,
             commands.Logs: self._logs,
+            commands.OpenAI: self._openai,
             commands.Ps: self._ps,
             commands.Pull: self._pull,
             commands.Remove: self._remove,
             commands.Show: self._show,
             commands.Stop: self._stop,
             commands.Thread: self._thread,
+            commands.Url: self._url,
             commands.Use: self._use,
         }
 
@@ -183,6 +185,21 @@ class IllamaMagics(Magics):
 
         for line in tail(Settings.load(), logs.log, logs.lines):
             print(line)  # noqa: T201
+
+    def _url(self, url: commands.Url) -> Any:
+        from illama.notebook import recipes
+
+        return recipes.Address(*interruptible(lambda: recipes.find(self.client, url), _UNCHANGED))
+
+    def _openai(self, openai: commands.OpenAI) -> Any:
+        from illama.notebook import recipes
+
+        found = interruptible(lambda: recipes.find(self.client, openai), _UNCHANGED)
+        try:
+            model = self.chosen.model or self.client.default_model()
+        except ModelNotFoundError:
+            model = "MODEL"
+        return recipes.Recipes(*found, openai.programs or grammar.PROGRAMS, model)
 
     @context_matcher()
     def _complete(self, context: CompletionContext) -> SimpleMatcherResult:
