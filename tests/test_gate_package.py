@@ -18,7 +18,7 @@ from traitlets import TraitError
 
 from illama.config import Settings
 from illama.host.app import Host
-from illama_server import launcher_tile
+from illama_server import launcher_tile, paths
 from illama_server.app import IllamaServerApp
 from illama_server.gate import Gate
 
@@ -60,21 +60,46 @@ def test_the_tile_opens_the_page_and_its_own_proxy_reaches_nothing():
         connection.connect(tile.unix_socket)
 
 
+def served() -> dict[tuple[str, str], type[web.RequestHandler]]:
+    """What the host serves below the gate's two trees: path with its groups as `{name}`, and verb."""
+    table = Host(Settings.load(), "key", on_demand=True).application().wildcard_router.rules
+    paths = {rule.matcher.regex.pattern.rstrip("$"): rule.target for rule in table}  # type: ignore[attr-defined]
+    return {
+        (re.sub(r"\([^()]*\)", "{name}", path), verb): handler
+        for path, handler in paths.items()
+        if path.startswith(("/v1/", "/api/"))
+        for verb in implemented(handler)
+    }
+
+
 def test_the_description_has_the_hosts_endpoints_and_no_others():
     described = yaml.safe_load((ROOT / "server_ext" / "illama_server" / "rest-api.yml").read_text())["paths"]
     documented = {
-        (re.sub(r"\{\w+\}", "(.+)", path), verb)
+        (re.sub(r"\{\w+\}", "{name}", path), verb): operation["summary"]
         for path, operations in described.items()
-        for verb in operations.keys() & set(VERBS)
+        for verb, operation in operations.items()
+        if verb in VERBS
     }
-    table = Host(Settings.load(), "key", on_demand=True).application().wildcard_router.rules
-    served = {
-        (rule.matcher.regex.pattern.rstrip("$"), verb)  # type: ignore[attr-defined]
-        for rule in table
-        for verb in implemented(rule.target)
-    }
-    assert documented == {(path, verb) for path, verb in served if path.startswith(("/v1", "/api"))}
+    lines = [
+        f"  {path}:\n    {verb}: {{summary: {(handler.__doc__ or '').splitlines()[0]!r}, responses: *answers}}"
+        for (path, verb), handler in served().items()
+        if (path, verb) not in documented
+    ]
+    gone = sorted(documented.keys() - served().keys())
+    assert not lines, "\n".join(["server_ext/illama_server/rest-api.yml lacks, under paths:", *lines])
+    assert not gone, f"server_ext/illama_server/rest-api.yml describes what the host does not serve: {gone}"
     assert {verb for _, verb in documented} <= implemented(Gate)
+    assert all(documented.values())
+
+
+def test_what_is_the_owners_at_the_host_is_guarded_at_the_gate():
+    owners = {path for (path, _), handler in served().items() if handler.needs == "owner"}  # type: ignore[attr-defined]
+    looks_only = {"/api/ps"}
+    unguarded = {path for path in owners - looks_only if not paths.manages(*path[1:].split("/", 1))}
+    assert not unguarded, (
+        f"{sorted(unguarded)}: if these change what is installed, put their first words into _MANAGING in "
+        "server_ext/illama_server/paths.py, so that allow_manage forbids them; if they only show something, say so here."
+    )
 
 
 def test_another_host_has_to_be_a_url():
