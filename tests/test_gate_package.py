@@ -98,7 +98,7 @@ def test_what_is_the_owners_at_the_host_is_guarded_at_the_gate():
     unguarded = {path for path in owners - looks_only if not paths.manages(*path[1:].split("/", 1))}
     assert not unguarded, (
         f"{sorted(unguarded)}: if these change what is installed, put their first words into _MANAGING in "
-        "server_ext/illama_server/paths.py, so that allow_manage forbids them; if they only show something, say so here."
+        "server_ext/illama_server/paths.py, so that allow_manage forbids them; if they only show something, name them."
     )
 
 
