@@ -5,16 +5,51 @@ Knows: what is typical of each family's template. Does not know: how the formats
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
+from illama.host.parsing import grammars
+from illama.host.parsing.calls import Calls
+from illama.host.parsing.source import Reading
+
+Grammar = Callable[[Calls], Reading[None]]
+
 _THINK = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
+# What a template must mention, all of it, for a family. The first that fits counts.
+_FAMILIES: tuple[tuple[tuple[str, ...], Grammar], ...] = (
+    (("<|channel|>", "<|start|>"), grammars.harmony),
+    (("tool\u2581call\u2581begin",), grammars.deepseek),
+    (("[TOOL_CALLS]",), grammars.mistral),
+    (("<tool_call>",), grammars.hermes),
+    (("<|tool_call|>",), grammars.phi),
+    (("<|tool|>",), grammars.phi),
+    (("<|python_tag|>",), grammars.llama),
+    (("<|start_header_id|>", '"parameters"'), grammars.llama),
+    (("functools",), grammars.phi),
+)
 
 
 class Style(NamedTuple):
-    """How a model writes: `think` is the pair of tags around its reasoning, if it reasons."""
+    """How a model writes: the pair of tags around its reasoning, if it reasons, and how it calls tools."""
 
     think: tuple[str, str] | None
+    calls: Grammar
+
+    @property
+    def channels(self) -> bool:
+        """Whether every answer is in channels, so that even plain text has to be parsed."""
+        return self.calls is grammars.harmony
+
+    @property
+    def short_ids(self) -> bool:
+        """Whether ids of calls must be of nine letters and digits (Mistral's templates refuse all others)."""
+        return self.calls is grammars.mistral
+
+    @property
+    def tools_in_system(self) -> bool:
+        """Whether the template looks for the tools in the system message (Phi-4's do)."""
+        return self.calls is grammars.phi
 
     def opened(self, prompt_end: str) -> bool:
         """Whether a prompt that ends so has opened the reasoning."""
@@ -25,4 +60,7 @@ class Style(NamedTuple):
 def style_of(template: str, architecture: str | None) -> Style:
     """The style of a model with this chat template."""
     think = next((tags for tags in _THINK if tags[0] in template or tags[1] in template), None)
-    return Style(think)
+    family = next((calls for marks, calls in _FAMILIES if all(mark in template for mark in marks)), None)
+    if family is None:
+        family = grammars.llama if architecture == "llama" and "<|eot_id|>" in template else grammars.anything
+    return Style(think, family)
