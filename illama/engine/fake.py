@@ -10,6 +10,7 @@ a last message that begins with `/fake {...}`, change that:
     step_sec                 how long a step takes
     tokens                   how many tokens to answer with (the text is repeated)
     text                     what to answer with
+    echo                     answer with the `generate` message itself, as JSON
     die_at, hang_at          the token before which the process ends, or stops making progress
     drop                     refuse the request as a full KV cache would
     chat_template            (fake.json) the text of the template that the model is said to have
@@ -124,7 +125,9 @@ class FakeBackend:
             ours, end = json.JSONDecoder().raw_decode(text, len("/fake "))
             options.update(ours)
             text = text[end:].lstrip()
-        if request.get("structured"):
+        if options.get("echo"):
+            text = json.dumps({key: value for key, value in request.items() if key not in ("op", "arrived")})
+        elif request.get("structured"):
             text = "{}"
         pieces = self._tokens(options.get("text", text) or "ok")
         wanted = int(options.get("tokens", len(pieces)))

@@ -17,7 +17,7 @@ import openvino
 import openvino_genai as genai
 
 from illama.engine.backend import PROMPT_END, DeviceError, Output, Prompt, reason, renders_tools
-from illama.engine.grammar import GrammarChecker
+from illama.engine.grammar import GrammarChecker, structured_output
 from illama.engine.prefix import PrefixCache
 from illama.engine.protocol import Facts
 from illama.errors import ContextLengthError, LoadError, RequestError, UnsupportedError
@@ -184,7 +184,7 @@ def generation_config(defaults: Defaults, request: dict[str, Any], room: int) ->
         # GenAI refuses these beside greedy decoding, where they have no meaning.
         config.temperature, config.top_p, config.top_k = 1.0, 1.0, sys.maxsize
     if request.get("structured"):
-        config.structured_output_config = genai.StructuredOutputConfig(**request["structured"])
+        config.structured_output_config = structured_output(request["structured"])
     try:
         config.validate()
     except RuntimeError as error:

@@ -23,6 +23,11 @@ from illama.engine.backend import reason
 from illama.errors import RequestError
 
 
+def structured_output(structured: dict[str, str]) -> Any:
+    """GenAI's configuration of what guides an answer: one of json_schema, regex, grammar. `param` is who said so."""
+    return genai.StructuredOutputConfig(**{name: text for name, text in structured.items() if name != "param"})
+
+
 class GrammarChecker:
     """Checks grammars against one tokenizer. Safe to call from any thread; does not hold the GIL while it compiles."""
 
@@ -33,21 +38,21 @@ class GrammarChecker:
         self._toy: tuple[str, Any] | None = None
 
     def check(self, structured: dict[str, str]) -> None:
-        """Compile `structured` (one of json_schema, regex, grammar). Raises RequestError with the compiler's reason."""
+        """Compile what guides an answer. Raises RequestError with the compiler's reason."""
         with self._lock:
             if self._toy is None:
                 self._toy = _toy_model(self._size)
             xml, weights = self._toy
             pipe = genai.LLMPipeline(xml, weights, self._tokenizer, "CPU", ATTENTION_BACKEND="SDPA")
             config = genai.GenerationConfig(max_new_tokens=1, apply_chat_template=False)
-            config.structured_output_config = genai.StructuredOutputConfig(**structured)
+            config.structured_output_config = structured_output(structured)
             try:
                 pipe.generate(openvino.Tensor(np.zeros((1, 1), np.int64)), config)
             except RuntimeError as error:
                 raise RequestError(
-                    f"The schema cannot be used to guide the answer: {reason(error)}",
+                    f"This cannot be used to guide the answer: {reason(error)}",
                     hint="Correct it, or leave out what is named there.",
-                    param="response_format",
+                    param=structured.get("param", "response_format"),
                 ) from error
 
 

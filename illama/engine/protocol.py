@@ -6,8 +6,10 @@ Host to engine, on its standard input (the end of the input ends the engine):
 
     {"op": "load", "engine": "openvino"|"fake", "folder", "device", "context_length", "pipeline", "kv_bytes",
      "cache_dir", "task", "options": {...}}
-    {"op": "generate", "id", "messages", "sampling": {...}, "stop": [...], "structured": {"json_schema": "..."}|null,
+    {"op": "generate", "id", "messages", "sampling": {...}, "stop": [...], "structured": {...}|null,
      "tools": [...]|absent, "template": {...}|absent, "keep_special": bool|absent}
+                                                       structured: one of json_schema, regex, grammar (all text), and
+                                                       `param`, the request's field that says so
                                                        tools as OpenAI writes them; further variables of the chat
                                                        template; whether special tokens stay in the text
         or, in the place of "messages", "prompt": text or token ids that no template is applied to

@@ -68,7 +68,7 @@ class ChatCompletions(Handler):
         schema.check(request)
         entry = self.host.registry.get(request.model)
         turn = Turn(self.host.dispatcher, entry, schema.ask(request, self.host.settings.max_tokens))
-        self._answer = Answer(entry.name, logprobs=bool(request.logprobs))
+        self._answer = Answer(entry.name, logprobs=bool(request.logprobs), top=bool(request.top_logprobs))
         self._error: IllamaError | None = None
         try:
             if request.stream:
@@ -149,9 +149,10 @@ class ChatCompletions(Handler):
 class Answer:
     """Builds OpenAI's objects for one request: `id` and `created` are the same in all of them."""
 
-    def __init__(self, model: str, *, logprobs: bool) -> None:
+    def __init__(self, model: str, *, logprobs: bool, top: bool) -> None:
         self._base = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": model}
         self._logprobs = logprobs
+        self._top = top
         self._reasons: dict[int, str] = {}
         # A chunk differs from the last one in its text alone, so the rest of it is encoded once.
         head = msgspec.json.encode({**self._base, "object": "chat.completion.chunk"})
@@ -176,7 +177,7 @@ class Answer:
             message["reasoning_content"] = answer.thought
         if answer.calls:
             message["tool_calls"] = [_call(call["id"], call["name"], call["arguments"]) for call in answer.calls]
-        logprobs = _logprobs(answer.logprobs) if self._logprobs else None
+        logprobs = self._told(answer.logprobs) if self._logprobs else None
         return {"index": at, "message": message, "logprobs": logprobs, "finish_reason": answer.reason}
 
     def opening(self, choice: int) -> bytes:
@@ -188,7 +189,7 @@ class Answer:
         if isinstance(event, Text):
             if not self._logprobs and event.choice == 0:
                 return self._head + msgspec.json.encode(event.text) + self._tail
-            logprobs = _logprobs(event.logprobs) if self._logprobs else None
+            logprobs = self._told(event.logprobs) if self._logprobs else None
             return self._chunk({"content": event.text}, event.choice, logprobs)
         if isinstance(event, Thought):
             return self._chunk({"reasoning_content": event.text}, event.choice)
@@ -212,6 +213,13 @@ class Answer:
                 {**self._base, "object": "chat.completion.chunk", "choices": [], "usage": _usage(turn), **last}
             )
         return frames + b"data: [DONE]\n\n"
+
+    def _told(self, logprobs: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        content = []
+        for token, value in logprobs:
+            one = {"token": token, "logprob": value, "bytes": list(token.encode()) or None}
+            content.append({**one, "top_logprobs": [one] if self._top else []})
+        return {"content": content, "refusal": None}
 
     def _chunk(
         self,
@@ -238,14 +246,6 @@ def _usage(turn: Turn) -> dict[str, Any]:
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": usage["cached_tokens"]},
     }
-
-
-def _logprobs(logprobs: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    content = [
-        {"token": token, "logprob": value, "bytes": list(token.encode()) or None, "top_logprobs": []}
-        for token, value in logprobs
-    ]
-    return {"content": content, "refusal": None}
 
 
 def _frame(body: object) -> bytes:

@@ -16,17 +16,40 @@ import msgspec
 
 from illama.config import parse_device
 from illama.errors import RequestError, UnsupportedError
+from illama.host.guiding import Guided, structured
+from illama.host.tools import Tools
 from illama.host.turn import Ask
 
 _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
 
+class CalledFunction(msgspec.Struct):
+    """Which function an assistant's message called, and its arguments as JSON text."""
+
+    name: str
+    arguments: str | dict[str, Any] | None = None
+
+
+class MessageCall(msgspec.Struct):
+    """A call in an assistant's message."""
+
+    function: CalledFunction
+    id: str | None = None
+    type: str | None = None
+
+
 class Message(msgspec.Struct):
-    """One message. `content` is text, or a list of parts of which each must be text."""
+    """One message. `content` is text, or a list of parts of which each must be text.
+
+    Of the keys that an answer has, those that say nothing of the conversation (refusal, audio) are ignored.
+    """
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[dict[str, Any]] | None = None
     name: str | None = None
+    tool_calls: list[MessageCall] | None = None
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
 
 
 class StreamOptions(msgspec.Struct):
@@ -35,22 +58,23 @@ class StreamOptions(msgspec.Struct):
     include_usage: bool | None = None
 
 
-class JsonSchema(msgspec.Struct):
-    """A named schema, as `response_format` holds it."""
+class Function(msgspec.Struct, omit_defaults=True):
+    """What a tool is called, what it is for, and the JSON schema of its arguments."""
 
-    schema: dict[str, Any] | bool | None = None
-    name: str | None = None
+    name: str
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
     strict: bool | None = None
 
 
-class ResponseFormat(msgspec.Struct):
-    """What the answer's text must look like."""
+class Tool(msgspec.Struct):
+    """A tool that is offered; functions are the only ones."""
 
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
+    type: str = "function"
+    function: Function | None = None
 
 
-class ChatRequest(msgspec.Struct, kw_only=True):
+class ChatRequest(Guided, kw_only=True):
     """The body of `POST /v1/chat/completions`."""
 
     model: str
@@ -67,11 +91,12 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     frequency_penalty: float | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    response_format: ResponseFormat | None = None
     n: int | None = None
     logit_bias: dict[str, float] | None = None
-    tools: list[Any] | None = None
-    tool_choice: Any = None
+    tools: list[Tool] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = None
     functions: list[Any] | None = None
     function_call: Any = None
     modalities: list[str] | None = None
@@ -82,6 +107,7 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     no_repeat_ngram_size: int | None = None
     min_tokens: int | None = None
     ignore_eos: bool | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
     keep_alive: float | str | None = None
     device: str | None = None
     header_wait: float | None = None
@@ -136,8 +162,7 @@ def check(request: ChatRequest) -> None:
     for field, wrong, what in (
         ("logit_bias", bool(request.logit_bias), "a bias on tokens"),
         ("top_logprobs", (request.top_logprobs or 0) > 1, "log probabilities of other tokens than the chosen one"),
-        ("tool_choice", _forces_a_tool(request.tool_choice), "a call of a tool that is required"),
-        ("function_call", _forces_a_tool(request.function_call), "a call of a function that is required"),
+        ("function_call", request.function_call not in (None, "none", "auto"), "what `tool_choice` does today"),
         ("modalities", "audio" in (request.modalities or ()), "audio"),
     ):
         if wrong:
@@ -155,10 +180,6 @@ def check_ranges(request: Any, ranges: Ranges = _RANGES) -> None:
         raise RequestError(f"stop has more than {_MAX_STOPS} strings.", param="stop")
 
 
-def _forces_a_tool(choice: Any) -> bool:
-    return choice is not None and choice not in ("none", "auto")
-
-
 def ask(request: ChatRequest, default_max_tokens: int) -> Ask:
     """The request in terms of the turn. Raises RequestError or UnsupportedError for what cannot be."""
     return Ask(
@@ -166,6 +187,9 @@ def ask(request: ChatRequest, default_max_tokens: int) -> Ask:
         sampling=sampling(request, default_max_tokens),
         stop=stops(request),
         structured=structured(request),
+        tools=tools(request),
+        template=template(request),
+        stream=bool(request.stream),
         n=request.n or 1,
         keep_alive=keep_alive(request.keep_alive),
         device=device(request.device),
@@ -177,17 +201,97 @@ def stops(request: Any) -> list[str]:
     return [request.stop] if isinstance(request.stop, str) else list(request.stop or ())
 
 
-def messages(request: ChatRequest) -> list[dict[str, str]]:
+def messages(request: ChatRequest) -> list[dict[str, Any]]:
     """The messages with plain text as content, as chat templates take them.
 
-    Tools that were offered are not among them: no model here is told of tools yet, so that none fails because of them.
     Raises UnsupportedError for a part that is no text.
     """
     made = []
     for at, message in enumerate(request.messages):
         role = "system" if message.role == "developer" else message.role
-        made.append({"role": role, "content": _text(message.content, f"messages[{at}].content")})
+        one: dict[str, Any] = {"role": role, "content": _text(message.content, f"messages[{at}].content")}
+        if message.role == "assistant":
+            if message.tool_calls:
+                one["tool_calls"] = [_called(call, f"{at}_{n}") for n, call in enumerate(message.tool_calls)]
+            if message.reasoning_content:
+                one["reasoning_content"] = message.reasoning_content
+        elif message.role in ("tool", "function"):
+            if message.tool_call_id:
+                one["tool_call_id"] = message.tool_call_id
+            if message.name:
+                one["name"] = message.name
+        made.append(one)
     return made
+
+
+def _called(call: MessageCall, place: str) -> dict[str, Any]:
+    arguments = call.function.arguments
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
+    return {
+        "id": call.id or f"call_{place}",
+        "type": "function",
+        "function": {"name": call.function.name, "arguments": text},
+    }
+
+
+def tools(request: ChatRequest) -> Tools:
+    """What the request says of tools. Raises RequestError or UnsupportedError for what cannot be."""
+    functions: dict[str, dict[str, Any]] = {}
+    for at, tool in enumerate(request.tools or ()):
+        if tool.type != "function" or tool.function is None or not tool.function.name:
+            raise UnsupportedError(
+                _CANNOT.format(field=f"tools[{at}]", what=f"a tool of type {tool.type!r} that is no named function"),
+                hint='Offer {"type": "function", "function": {"name": ..., "parameters": ...}}.',
+                param=f"tools[{at}].type",
+            )
+        functions[tool.function.name] = msgspec.to_builtins(tool.function)
+    choice, allowed = request.tool_choice, None
+    if isinstance(choice, dict):
+        choice, allowed = _chosen(choice)
+    if choice not in (None, "auto", "none", "required"):
+        raise RequestError(
+            f"tool_choice is {choice!r}, but must be auto, none, required or a function's name.", param="tool_choice"
+        )
+    for name in allowed or ():
+        if name not in functions:
+            raise RequestError(f"tool_choice names {name!r}, which is none of tools.", param="tool_choice")
+    if choice == "required" and not functions:
+        raise RequestError("tool_choice requires a call, but there are no tools.", param="tool_choice")
+    if choice == "none":
+        return Tools()
+    chosen = [function for name, function in functions.items() if allowed is None or name in allowed]
+    return Tools(chosen, required=choice == "required", parallel=request.parallel_tool_calls)
+
+
+def _chosen(choice: dict[str, Any]) -> tuple[Any, list[str]]:
+    """What an object as `tool_choice` says: "auto" or "required", and the functions it is about."""
+    if choice.get("type") == "allowed_tools":
+        allowed = choice.get("allowed_tools")
+        allowed = allowed if isinstance(allowed, dict) else choice
+        listed = allowed.get("tools")
+        mode, listed = allowed.get("mode", "auto"), listed if isinstance(listed, list) else []
+    else:
+        mode, listed = "required", [choice]
+    names = []
+    for one in listed:
+        function = one.get("function", one) if isinstance(one, dict) else None
+        if not isinstance(function, dict) or one.get("type") != "function" or not isinstance(function.get("name"), str):
+            raise RequestError("tool_choice names no function.", param="tool_choice")
+        names.append(function["name"])
+    return mode, names
+
+
+# The efforts that are as good as none for a model which can only reason or not.
+_NO_EFFORT = ("none", "minimal")
+
+
+def template(request: ChatRequest) -> dict[str, Any]:
+    """Variables for the chat template; each family reads the effort under its own name."""
+    made: dict[str, Any] = {}
+    if request.reasoning_effort:
+        thinks = request.reasoning_effort not in _NO_EFFORT
+        made = {"reasoning_effort": request.reasoning_effort, "enable_thinking": thinks, "thinking": thinks}
+    return {**made, **(request.chat_template_kwargs or {})}
 
 
 def _text(content: str | list[dict[str, Any]] | None, where: str) -> str:
@@ -223,22 +327,6 @@ def sampling(request: Any, default_max_tokens: int) -> dict[str, Any]:
         "max_tokens": request.max_completion_tokens or request.max_tokens or default_max_tokens,
     }
     return {name: value for name, value in named.items() if value is not None}
-
-
-def structured(request: ChatRequest) -> dict[str, str] | None:
-    """What guides the answer's text, for the engine; None for plain text. Raises RequestError for a missing schema."""
-    wanted = request.response_format
-    if wanted is None or wanted.type == "text":
-        return None
-    if wanted.type == "json_object":
-        return {"json_schema": '{"type":"object"}'}
-    if wanted.json_schema is None or wanted.json_schema.schema is None:
-        raise RequestError(
-            "response_format is json_schema without a schema.",
-            hint="Put it at response_format.json_schema.schema.",
-            param="response_format.json_schema.schema",
-        )
-    return {"json_schema": json.dumps(wanted.json_schema.schema)}
 
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}

@@ -14,17 +14,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 from illama.engine.process import Batch
 from illama.engine.protocol import Facts
-from illama.errors import IllamaError
+from illama.errors import IllamaError, RequestError
 from illama.host import parsing
 from illama.host.dispatcher import Dispatcher
 from illama.host.runs import Run
+from illama.host.tools import Tools, guide, history, instructed, short_id
 from illama.registry import Entry
 
 
@@ -81,7 +84,9 @@ class Ask:
     sampling: dict[str, Any]
     stop: list[str] = field(default_factory=list)
     structured: dict[str, Any] | None = None
+    tools: Tools = field(default_factory=Tools)
     template: dict[str, Any] = field(default_factory=dict)  # variables of the chat template, such as enable_thinking
+    stream: bool = False  # whether a call's arguments are told as they come, before it is known that they are whole
     n: int = 1
     keep_alive: float | None = None
     device: str | None = None
@@ -212,32 +217,63 @@ class _Answer:
         self._ask = ask
         self._choice = choice
         self._entry = entry
-        self._style: parsing.Style | None = None
+        self._style = parsing.style_of("", None)
+        self._make: Callable[[], parsing.Parser] | None = None  # what parses the answer proper, if anything does
+        self._guided = False
         self._parser: parsing.Parser | None = None
         self._ids: dict[int, str] = {}
         self._opened = False
 
     def _message(self, facts: Facts) -> dict[str, Any]:
         """The engine's message, once it is known which model's engine it is."""
-        ask = self._ask
-        self._style = parsing.style_of(facts["chat_template"], self._entry.architecture)
+        ask, tools = self._ask, self._ask.tools
+        style = self._style = parsing.style_of(facts["chat_template"], self._entry.architecture)
         sampling = dict(ask.sampling)
         if self._choice and "seed" in sampling:
             sampling["seed"] = (sampling["seed"] + self._choice) % 2**32  # else all answers would be the same
-        message = {"messages": ask.messages, "sampling": sampling, "stop": ask.stop, "structured": ask.structured}
-        if ask.template:
-            message["template"] = ask.template
-        return {**message, **ask.more}
+        message = {"messages": ask.messages, "sampling": sampling, "stop": ask.stop, **ask.more}
+        if "prompt" in ask.more:
+            return {**message, "structured": ask.structured}
+        # 1. What the model is told: its template may know tools, or not.
+        rendered = bool(tools.functions) and facts["tools"]
+        message["messages"] = history(ask.messages, style, tools if rendered else None)
+        if rendered and not style.tools_in_system:
+            message["tools"] = tools.offered()
+        elif tools.required and not rendered:
+            message["messages"] = instructed(message["messages"], tools)
+        # 2. What guides it.
+        structured, callable = ask.structured, tools.required or rendered
+        if tools.required:
+            structured = guide(tools)
+        elif rendered and structured and "json_schema" in structured:
+            structured = guide(tools, json.loads(structured["json_schema"]))
+        message["structured"], self._guided = structured, structured is not None
+        # 3. What reads its answer. What is guided is the answer itself, from its first token on: no reasoning then.
+        grammar: parsing.Grammar | None = None
+        if structured and callable:
+            grammar = parsing.grammars.guided
+        elif not structured and (callable or style.channels):
+            grammar = style.calls
+        if grammar:
+            most = 1 if tools.parallel is False else None
+            self._make = partial(parsing.Calls, grammar, tools.schemas(), eager=ask.stream, most=most)
+        elif style.think and not structured:
+            self._make = parsing.Plain
+        if self._make and not structured:
+            message["keep_special"] = True
+        template = {"enable_thinking": False, **ask.template} if style.think and structured else ask.template
+        return {**message, "template": template} if template else message
 
     async def open(self) -> None:
         if self._opened:
             return
         self._opened = True
         await self.run.open()
-        style = self._style
-        # What is guided is the answer itself, from its first token on.
-        if style and style.think and not self._ask.structured and "prompt" not in self._ask.more:
-            self._parser = parsing.Reasoning(tags=style.think, opened=style.opened(self.run.prompt_end))
+        if self._make:
+            self._parser = self._make()
+            if self._style.think and not self._guided:
+                opened = self._style.opened(self.run.prompt_end)
+                self._parser = parsing.Reasoning(self._parser, tags=self._style.think, opened=opened)
 
     async def next(self) -> list[Event] | None:
         if not self._opened:
@@ -261,7 +297,10 @@ class _Answer:
         if self.ended:
             return None
         self.ended = True
-        reason = self.run.summary["finish_reason"]
+        summary = self.run.summary
+        reason = summary["finish_reason"]
+        if self._parser and self._parser.unfinished and (reason == "length" or self._ask.tools.required):
+            raise _cut(summary["completion_tokens"])
         if reason == "stop" and self._ids:
             reason = "tool_calls"
         return [*events, Finish(reason, self._choice)]
@@ -273,5 +312,15 @@ class _Answer:
             return Thought(part.text, self._choice)
         if isinstance(part, parsing.Arguments):
             return CallArguments(part.call, part.text, self._choice)
-        made = self._ids[part.call] = f"call_{uuid.uuid4().hex[:24]}"
+        made = f"call_{uuid.uuid4().hex[:24]}"
+        made = self._ids[part.call] = short_id(made) if self._style.short_ids else made
         return CallBegins(part.call, made, part.name, self._choice)
+
+
+def _cut(tokens: int) -> RequestError:
+    return RequestError(
+        f"The call of a tool was cut off after {tokens} tokens, before its arguments were whole.",
+        hint="Raise max_tokens, see that no stop string occurs in arguments, or give the schema's texts a maxLength.",
+        param="max_tokens",
+        code="tool_call_incomplete",
+    )

@@ -12,12 +12,13 @@ from illama.host.parsing import grammars
 from illama.host.parsing.calls import Calls
 from illama.host.parsing.parts import Arguments, Call, Parser, Part, Plain, Text, Thought
 from illama.host.parsing.reasoning import Reasoning
-from illama.host.parsing.style import Style, style_of
+from illama.host.parsing.style import Grammar, Style, style_of
 
 __all__ = [
     "Arguments",
     "Call",
     "Calls",
+    "Grammar",
     "Parser",
     "Part",
     "Plain",

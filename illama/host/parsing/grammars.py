@@ -194,7 +194,7 @@ def _harmony(calls: Calls, name: str) -> Reading[None]:
 
 def guided(calls: Calls) -> Reading[None]:
     """An answer that was guided to be a call, or an array of calls, from its first character to its last."""
-    yield from calls.attempt(objects(calls))
+    yield from calls.attempt(objects(calls, known=True))
     yield from _after(calls)
     yield from calls.source.flow((), calls.text)
 

@@ -5,6 +5,7 @@ Knows: what is typical of each family's template. Does not know: how the formats
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from illama.host.parsing.source import Reading
 Grammar = Callable[[Calls], Reading[None]]
 
 _THINK = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
+_RESULTS = re.compile(r"""["'](?:tool|ipython)["']""")
+_TOOLS_IN_SYSTEM = re.compile(r"""message(?:\[["']tools["']\]|\.tools\b)""")
 # What a template must mention, all of it, for a family. The first that fits counts.
 _FAMILIES: tuple[tuple[tuple[str, ...], Grammar], ...] = (
     (("<|channel|>", "<|start|>"), grammars.harmony),
@@ -31,10 +34,16 @@ _FAMILIES: tuple[tuple[tuple[str, ...], Grammar], ...] = (
 
 
 class Style(NamedTuple):
-    """How a model writes: the pair of tags around its reasoning, if it reasons, and how it calls tools."""
+    """How a model writes: the pair of tags around its reasoning, if it reasons, and how it calls tools.
+
+    And what its template reads: calls and results in the history, tools in the system message (Phi-4's).
+    """
 
     think: tuple[str, str] | None
     calls: Grammar
+    calls_in_history: bool = False
+    results: bool = False
+    tools_in_system: bool = False
 
     @property
     def channels(self) -> bool:
@@ -45,11 +54,6 @@ class Style(NamedTuple):
     def short_ids(self) -> bool:
         """Whether ids of calls must be of nine letters and digits (Mistral's templates refuse all others)."""
         return self.calls is grammars.mistral
-
-    @property
-    def tools_in_system(self) -> bool:
-        """Whether the template looks for the tools in the system message (Phi-4's do)."""
-        return self.calls is grammars.phi
 
     def opened(self, prompt_end: str) -> bool:
         """Whether a prompt that ends so has opened the reasoning."""
@@ -63,4 +67,10 @@ def style_of(template: str, architecture: str | None) -> Style:
     family = next((calls for marks, calls in _FAMILIES if all(mark in template for mark in marks)), None)
     if family is None:
         family = grammars.llama if architecture == "llama" and "<|eot_id|>" in template else grammars.anything
-    return Style(think, family)
+    return Style(
+        think,
+        family,
+        calls_in_history="tool_calls" in template,
+        results=bool(_RESULTS.search(template)),
+        tools_in_system=bool(_TOOLS_IN_SYSTEM.search(template)),
+    )
