@@ -191,7 +191,7 @@ def test_a_conversation_with_calls_and_results_is_taken(host: RunningHost) -> No
         {"role": "tool", "tool_name": "weather", "content": "20 degrees"},
     ]
     body = {"model": "A", "messages": messages, "stream": False}
-    assert host.http.post("/api/chat", json=body).json()["message"]["content"] == "20 degrees"
+    assert host.http.post("/api/chat", json=body).json()["message"]["content"] == "The result of weather:\n20 degrees"
 
 
 def test_no_prompt_loads_and_a_keep_alive_of_nought_unloads(host: RunningHost) -> None:
