@@ -224,6 +224,11 @@ class Settings:
         return self.home / "logs" if self.home else platformdirs.user_log_path("illama", appauthor=False)
 
     @property
+    def converter_dir(self) -> Path:
+        """The folder of the converter's own environments: this user's, never shared, for what lies there is run."""
+        return (self.home or platformdirs.user_data_path("illama", appauthor=False)) / "converter"
+
+    @property
     def key_file(self) -> Path:
         """The file that keeps the owner's key."""
         return (self.home or platformdirs.user_config_path("illama", appauthor=False)) / "key"

@@ -15,6 +15,7 @@ IllamaError
 │   ├── ModelExistsError         that name is taken; nothing is overwritten
 │   └── BrokenModelError         a model's files are missing or cut
 ├── PullError                a model could not be fetched or made
+│   └── ConverterNeededError     the converter's environment has to be made first, which nobody has agreed to
 ├── HostError                the model host cannot be reached, started or asked
 │   ├── HostBusyError            the queue is full, or the host is stopping
 │   └── PortInUseError           something else listens where the host should
@@ -188,6 +189,12 @@ class PullError(IllamaError):
     """A model could not be fetched or made."""
 
     code = "pull_failed"
+
+
+class ConverterNeededError(PullError):
+    """The model has to be converted, and the environment for that has to be made first: only when somebody agrees."""
+
+    status, type, code = 409, "invalid_request_error", "converter_needed"
 
 
 class HostError(IllamaError):

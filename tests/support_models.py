@@ -81,7 +81,7 @@ def real_model_cache() -> Path:
         scratch = tempfile.TemporaryDirectory(prefix="illama-test-")
         _kept_until_exit.append(scratch)
         home = Path(scratch.name)
-    lines = run_pull({"source": "smollm2"}, home)
+    lines = run_pull({"source": "smollm2"}, home, ILLAMA_ENGINE="openvino")
     assert lines[-1].get("status") == "success", lines[-1]
     return home
 
@@ -90,10 +90,10 @@ _kept_until_exit: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def pull_environment(home: Path, **more: str) -> dict[str, str]:
-    """The environment of a pull into `home`, and of nothing else."""
+    """The environment of a pull into `home`, and of nothing else. What it makes is proven by the fake engine."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ILLAMA_")}
     root = str(Path(__file__).parent.parent)
-    return {**environment, "PYTHONPATH": root, "ILLAMA_HOME": str(home), **more}
+    return {**environment, "PYTHONPATH": root, "ILLAMA_HOME": str(home), "ILLAMA_ENGINE": "fake", **more}
 
 
 def run_pull(request: dict[str, object], home: Path, **more: str) -> list[dict[str, object]]:

@@ -43,6 +43,12 @@ def do_pull(source, *, name=None, device=None, progress=None):
     )
 
 
+@pytest.fixture(autouse=True)
+def fake_engine(monkeypatch):
+    """What these pulls make is proven by the fake engine."""
+    monkeypatch.setenv("ILLAMA_ENGINE", "fake")
+
+
 @pytest.fixture
 def registry(home):
     return Registry(home / "registry")
@@ -156,6 +162,7 @@ def test_a_gguf_file_is_converted_by_the_engines_python_and_is_no_part_of_the_mo
         "weights": "q4_1",
         "openvino": "1.2.3",
         "openvino_genai": "4.5.6",
+        "proven": {"device": "CPU", "fake": "1"},
     }
     assert entry.digest == hashlib.sha256(file.read_bytes()).hexdigest()
     assert (entry.licence, entry.architecture, entry.weight_format) == ("apache-2.0", "llama", "q4_1")

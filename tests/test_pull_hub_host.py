@@ -20,6 +20,12 @@ from illama.registry import Registry
 REPO = "OpenVINO/phi-4-int4-ov"
 
 
+@pytest.fixture(autouse=True)
+def fake_engine(monkeypatch):
+    """What these pulls make is proven by the fake engine."""
+    monkeypatch.setenv("ILLAMA_ENGINE", "fake")
+
+
 @pytest.fixture
 def hub(tmp_path):
     with playing() as running:

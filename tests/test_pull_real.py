@@ -73,7 +73,8 @@ def test_the_real_model_is_installed_whole_with_its_facts():
     assert entry.digest == CATALOGUE[0].sha256
     assert (entry.context_length, entry.architecture, entry.weight_format) == (8192, "llama", "q4_1")
     assert (entry.licence, entry.chat_template) == ("Apache-2.0", True)
-    assert set(entry.recipe) == {"name", "device", "weights", "openvino", "openvino_genai"}
+    assert set(entry.recipe) == {"name", "device", "weights", "openvino", "openvino_genai", "proven"}
+    assert entry.recipe["proven"]["device"] == "CPU"
     assert entry.recipe["openvino"].startswith("20")
     assert registry.get("huggingfacetb/smollm2-135m-instruct:latest") == entry
 

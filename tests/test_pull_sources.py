@@ -8,7 +8,7 @@ import pytest
 from support_models import REQUIRED, tiny_gguf, tiny_ir
 
 from illama.errors import CancelledError, ModelNotFoundError, PullError
-from illama.pull import CATALOGUE, GgufFile, Installed, IrFolder, gguf, local, localize, recipes, resolve
+from illama.pull import CATALOGUE, Folder, GgufFile, Installed, gguf, local, localize, recipes, resolve
 from illama.pull.catalog import HUB, known_names
 from illama.pull.files import need_space
 from illama.pull.progress import Progress
@@ -38,7 +38,7 @@ def test_a_folder_and_a_gguf_file_are_known_by_their_path(registry, tmp_path, mo
     folder, file = tiny_ir(tmp_path / "Phi-4"), tiny_gguf(tmp_path / "x.GGUF")
     monkeypatch.chdir(tmp_path)
     assert resolve(str(folder), registry) == resolve("./Phi-4", registry) == resolve("Phi-4", registry)
-    assert resolve("Phi-4", registry) == IrFolder(folder)
+    assert resolve("Phi-4", registry) == Folder(folder)
     assert resolve("x.GGUF", registry) == GgufFile(file)
 
 
@@ -307,7 +307,7 @@ def test_a_config_that_is_cut_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("file", "word"),
-    [("model.safetensors", "optimum-intel"), ("openvino_language_model.xml", "images"), ("x.gguf", "file's path")],
+    [("notes.txt", "A model's folder holds"), ("x.gguf", "file's path")],
 )
 def test_a_folder_of_another_kind_gets_the_step_that_fits(tmp_path, file, word):
     (tmp_path / "m").mkdir()

@@ -6,6 +6,6 @@ A pull runs in a process of its own, `python -m illama.pull`; what is imported h
 from __future__ import annotations
 
 from illama.pull.catalog import CATALOGUE, CatalogueItem
-from illama.pull.sources import GgufFile, Installed, IrFolder, Source, localize, resolve
+from illama.pull.sources import Folder, GgufFile, Installed, Source, localize, resolve
 
-__all__ = ["CATALOGUE", "CatalogueItem", "GgufFile", "Installed", "IrFolder", "Source", "localize", "resolve"]
+__all__ = ["CATALOGUE", "CatalogueItem", "Folder", "GgufFile", "Installed", "Source", "localize", "resolve"]

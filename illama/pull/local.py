@@ -8,24 +8,37 @@ from __future__ import annotations
 import json
 import re
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from illama.errors import PullError
+from illama.pull import pooling
 from illama.pull.progress import Progress
 from illama.registry import workspace
+from illama.registry.entry import is_inside
 
-_PARTS = ("openvino_model", "openvino_tokenizer", "openvino_detokenizer")
-REQUIRED = tuple(f"{part}.{kind}" for part in _PARTS for kind in ("xml", "bin"))
-WEIGHTS = "openvino_model.bin"
+_PART = re.compile(r"openvino_(\w+)\.(xml|bin)")
+# What a model of each kind must have: the graph with its weights, and the tokenizer; who generates text, also the way
+# back from tokens to it.
+_TEXT = ("openvino_model", "openvino_tokenizer", "openvino_detokenizer")
+_VISION: tuple[str, ...] = (
+    "openvino_language_model",
+    "openvino_text_embeddings_model",
+    "openvino_vision_embeddings_model",
+)
+_VISION += _TEXT[1:]
 _WELCOME: tuple[str, ...] = (
     "config.json",
     "generation_config.json",
     "openvino_config.json",
     "tokenizer_config.json",
     "tokenizer.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "video_preprocessor_config.json",
 )
 _WELCOME += ("special_tokens_map.json", "added_tokens.json", "chat_template.*", "LICENSE*", "NOTICE*")
 
@@ -41,7 +54,10 @@ class IrFacts:
     """What an IR folder says about its model. `context_length` is in tokens, `size` in bytes."""
 
     files: tuple[str, ...]
+    weights: str
     size: int
+    task: str
+    options: dict[str, Any]
     architecture: str | None
     weight_format: str | None
     context_length: int | None
@@ -51,7 +67,21 @@ class IrFacts:
 
 def is_wanted(name: str) -> bool:
     """Whether a file of this name belongs to a model in OpenVINO's format."""
-    return name in REQUIRED or ("/" not in name and any(fnmatch(name, pattern) for pattern in _WELCOME))
+    return "/" not in name and (bool(_PART.fullmatch(name)) or any(fnmatch(name, pattern) for pattern in _WELCOME))
+
+
+def weights_of(names: Iterable[str]) -> str | None:
+    """The file with the model's weights among these, or None if they are no model in OpenVINO's format."""
+    graphs = {found[1] for found in map(_PART.fullmatch, names) if found}
+    return next((f"openvino_{each}.bin" for each in ("language_model", "model") if each in graphs), None)
+
+
+def lacking(names: Iterable[str]) -> list[str]:
+    """The files that a model in OpenVINO's format needs and that are not among these names."""
+    there = set(names)
+    graphs = {name.rpartition(".")[0] for name in there if _PART.fullmatch(name)}
+    needed = {*graphs, *(_VISION if "openvino_language_model" in graphs else _TEXT[:2])}
+    return [f"{part}.{kind}" for part in sorted(needed) for kind in ("xml", "bin") if f"{part}.{kind}" not in there]
 
 
 def weight_format(config: object) -> str | None:
@@ -72,24 +102,50 @@ def compressed(model_xml: bytes) -> str | None:
     return mode[1].decode().partition("_")[0] if mode else None
 
 
+def names(folder: Path) -> dict[str, int]:
+    """The plain files of a folder and of those in it, by path with `/`, with their sizes in bytes.
+
+    Raises PullError for a link that leads out of the folder.
+    """
+    below = [each for each in folder.iterdir() if each.is_dir() and not each.is_symlink()]
+    files = [each for where in (folder, *below) for each in where.iterdir() if not each.is_dir()]
+    return {each.relative_to(folder).as_posix(): each.stat().st_size for each in files if _is_plain(folder, each)}
+
+
+def plain(folder: Path, name: str) -> Path:
+    """Where a file of a folder really lies. Raises PullError if it is no plain file, or a link that leads out."""
+    file = folder / name
+    if not is_inside(name) or not _is_plain(folder, file):
+        raise _unusable(folder, f"{name} is not a plain file")
+    return file.resolve()
+
+
+def load(folder: Path, name: str) -> Any:
+    """A JSON file of a folder; {} if there is no such file. Raises PullError."""
+    return _json(plain(folder, name)) if is_inside(name) and (folder / name).exists() else {}
+
+
 def check(folder: Path) -> None:
     """See that each part of the model is there and whole. Raises PullError, which names the file."""
-    for name in REQUIRED:
+    here = [each.name for each in folder.iterdir()]
+    missing = lacking(here)
+    if missing:
+        raise _unusable(folder, f"{missing[0]} is missing", _missing_hint(folder))
+    for name in filter(_PART.fullmatch, here):
         file = folder / name
-        if not file.exists():
-            raise _unusable(folder, f"{name} is missing", _missing_hint(folder))
         if not _is_plain(folder, file):
             raise _unusable(folder, f"{name} is not a plain file")
         if file.stat().st_size == 0:
             raise _unusable(folder, f"{name} is empty")
-    for part in _PARTS:
-        text = (folder / f"{part}.xml").read_bytes()
+    for name in (each for each in here if _PART.fullmatch(each) and each.endswith(".xml")):
+        text = (folder / name).read_bytes()
         if not text.rstrip().endswith(b"</net>"):
-            raise _unusable(folder, f"{part}.xml is cut or is not OpenVINO IR")
+            raise _unusable(folder, f"{name} is cut or is not OpenVINO IR")
         end = max((int(offset) + int(size) for offset, size in _CONSTANT.findall(text)), default=0)
-        found = (folder / f"{part}.bin").stat().st_size
+        weights = Path(name).with_suffix(".bin")
+        found = (folder / weights).stat().st_size
         if found < end:
-            raise _unusable(folder, f"{part}.bin is cut: it has {found} of {end} bytes")
+            raise _unusable(folder, f"{weights} is cut: it has {found} of {end} bytes")
 
 
 def read(folder: Path) -> IrFacts:
@@ -97,13 +153,20 @@ def read(folder: Path) -> IrFacts:
     check(folder)
     files = tuple(sorted(each.name for each in folder.iterdir() if is_wanted(each.name) and _is_plain(folder, each)))
     config, tokenizer = _object(folder / "config.json"), _object(folder / "tokenizer_config.json")
-    model_xml, tokenizer_xml = (folder / f"{part}.xml" for part in _PARTS[:2])
-    text, tokenizer_text = model_xml.read_bytes(), tokenizer_xml.read_bytes()
+    weights = weights_of(files)
+    assert weights is not None, "a folder that was checked has weights"
+    text = (folder / weights).with_suffix(".xml").read_bytes()
+    tokenizer_text = (folder / "openvino_tokenizer.xml").read_bytes()
     versions = {"openvino": _RUNTIME.search(text), "openvino_genai": _GENAI.search(tokenizer_text)}
-    kind = config.get("model_type")
+    kind, task = config.get("model_type"), _task(text, weights)
+    if task == "text-generation" and lacking([*files, "openvino_detokenizer.xml"]):
+        raise _unusable(folder, "openvino_detokenizer.xml is missing", _missing_hint(folder))
     return IrFacts(
         files=files,
+        weights=weights,
         size=sum((folder / name).stat().st_size for name in files),
+        task=task,
+        options=_options(folder) if task == "embedding" else {},
         architecture=kind if isinstance(kind, str) else None,
         weight_format=weight_format(_object(folder / "openvino_config.json")) or compressed(text),
         context_length=_context(config),
@@ -112,6 +175,22 @@ def read(folder: Path) -> IrFacts:
         or b"<chat_template value=" in tokenizer_text,
         versions={key: found[1].decode("utf-8", "replace") for key, found in versions.items() if found},
     )
+
+
+def _task(graph: bytes, weights: str) -> str:
+    """What a model is for, as its graph's outputs and inputs tell it."""
+    if weights.startswith("openvino_language_model"):
+        return "image-text-to-text"
+    if b'names="last_hidden_state' in graph or b'names="token_embeddings' in graph:
+        return "embedding"
+    # A model that writes has a memory of what went before; one that ranks has logits alone.
+    remembers = any(mark in graph for mark in (b"ReadValue", b"past_key", b"beam_idx"))
+    return "rerank" if b'names="logits' in graph and not remembers else "text-generation"
+
+
+def _options(folder: Path) -> dict[str, Any]:
+    """What sentence-transformers' files say, where they lie beside an exported model."""
+    return pooling.of(str(folder), lambda name: load(folder, name))
 
 
 def stage(folder: Path, facts: IrFacts, staged: Path, progress: Progress, *, name: str | None = None) -> None:
@@ -143,13 +222,17 @@ def _is_plain(folder: Path, file: Path) -> bool:
 
 def _object(file: Path) -> dict[str, Any]:
     """A JSON file's object; empty if there is no such file."""
+    data = _json(file)
+    return data if isinstance(data, dict) else {}
+
+
+def _json(file: Path) -> Any:
     try:
-        data = json.loads(file.read_bytes())
+        return json.loads(file.read_bytes())
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError) as problem:
         raise _unusable(file.parent, f"{file.name} is not whole JSON ({problem})") from problem
-    return data if isinstance(data, dict) else {}
 
 
 def _context(config: dict[str, Any]) -> int | None:
@@ -163,13 +246,10 @@ def _context(config: dict[str, Any]) -> int | None:
 
 
 def _missing_hint(folder: Path) -> str:
-    if (folder / "openvino_language_model.xml").exists():
-        return "This looks like a model for images and text, which this version cannot run."
-    if any(folder.glob("*.safetensors")):
-        return "These are weights before conversion: export them with optimum-intel, and pull the folder it makes."
     if any(folder.glob("*.gguf")):
         return "For a GGUF file, give the file's path and not its folder's."
-    return f"A model's folder holds {', '.join(REQUIRED)}."
+    parts = ", ".join(f"{part}.xml and .bin" for part in _TEXT)
+    return f"A model's folder holds {parts}, or a whole checkpoint with config.json and .safetensors files."
 
 
 def _unusable(folder: Path, why: str, hint: str = "Export or copy the model again.") -> PullError:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,30 @@ from illama.pull.progress import Progress
 TOKENIZER_SPACE = 16 << 20  # the IR of tokenizer, detokenizer and graph, generously
 
 
+@dataclass(frozen=True)
+class Wishes:
+    """What the user asked for beside the source; `settings` are those in force.
+
+    `weight_format` is "int4", "int8", "fp16", "auto" or None; `trust_remote_code` and `make_environment` say what the
+    user has agreed to; `token` is for a hub, and for nothing else.
+    """
+
+    settings: Settings
+    device: str | None = None
+    weight_format: str | None = None
+    trust_remote_code: bool = False
+    make_environment: bool = False
+    token: str | None = field(default=None, repr=False)
+
+
 def _nothing() -> None:
     """Most sources leave nothing behind."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`make` fills a staging folder and tells the rest of the entry; `space` is what it needs there in bytes.
+    """`make` fills a staging folder and tells the rest of the entry, its `weight_format` too if that came out another;
+    `space` is what it needs there in bytes. `converts` says that the weights' format can be chosen.
 
     `alone` is held from the last look at the registry to the end, so that two pulls of one source do not fetch it
     twice; `done` is called when the model is in the registry.
@@ -39,6 +56,7 @@ class Plan:
     make: Callable[[Path], Mapping[str, Any]]
     aliases: tuple[str, ...] = ()
     repo: str | None = None
+    converts: bool = False
     alone: Callable[[], AbstractContextManager[object]] = nullcontext
     done: Callable[[], None] = _nothing
 

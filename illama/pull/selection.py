@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from illama.errors import PullError
-from illama.pull import gguf, local
+from illama.pull import checkpoint, gguf, local, pooling, recipes
 from illama.pull.hub import Listing, RemoteFile
 from illama.pull.repos import HubRepo
 from illama.registry.names import shown, suggest
@@ -20,12 +20,13 @@ _QUANT = re.compile(r"(?:^|[.\-_])((?:UD-)?(?:I?Q\d\w*|TQ\d\w*|B?F16|F32|FP16|MX
 _UNREADABLE = re.compile(r"(?:UD-)?(?:Q[235]|IQ|TQ|MXFP)", re.IGNORECASE)
 _IR_SUFFIX = re.compile(r"-(?:int[48]|fp16|fp32|nf4)-ov$", re.IGNORECASE)
 _GGUF_SUFFIX = re.compile(r"[-_.](?:i1-)?gguf$", re.IGNORECASE)
-_CHECKPOINTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".onnx")
 
 
 @dataclass(frozen=True)
 class Selection:
     """The files to fetch, and the one of them that holds the weights: OpenVINO's (`ir`) or a GGUF file of a `quant`.
+
+    `small` are files that are read and not kept: they say how an embedding model's vectors are made.
 
     `alone` says that the repository has no other model in it.
     """
@@ -35,6 +36,7 @@ class Selection:
     ir: bool
     quant: str | None = None
     alone: bool = True
+    small: tuple[RemoteFile, ...] = ()
 
     @property
     def size(self) -> int:
@@ -42,28 +44,45 @@ class Selection:
         return sum(file.size for file in self.files)
 
 
-def select(listing: Listing, wanted: HubRepo) -> Selection:
-    """Choose the files: OpenVINO IR where there is some, a GGUF file where one is meant. Raises PullError."""
+def select(listing: Listing, wanted: HubRepo) -> Selection | None:
+    """Choose the files: OpenVINO IR where there is some, a GGUF file where one is meant; None: it is a checkpoint.
+
+    Raises PullError.
+    """
     names = [file.name for file in listing.files]
-    if not wanted.quant and not wanted.file and local.WEIGHTS in names:
-        lacking = [name for name in local.REQUIRED if name not in names]
+    weights = local.weights_of(names)
+    if not wanted.quant and not wanted.file and weights:
+        lacking = local.lacking(name for name in names if "/" not in name)
         if lacking:
-            raise _unusable(listing, f"{lacking[0]} is missing", "Use another repository of that model.")
+            raise unusable(listing, f"{lacking[0]} is missing", "Use another repository of that model.")
         files = tuple(file for file in listing.files if local.is_wanted(file.name))
-        return _checked(listing, Selection(files, next(f for f in files if f.name == local.WEIGHTS), ir=True))
+        small = tuple(file for file in listing.files if pooling.is_told_by(file.name) and file not in files)
+        chosen = next(file for file in files if file.name == weights)
+        return _checked(listing, Selection(files, chosen, ir=True, small=small))
     every = [file for file in listing.files if file.name.lower().endswith(".gguf")]
     found = [file for file in every if "mmproj" not in file.name.lower()]  # that is the half that sees pictures
+    sizes = {file.name: file.size for file in listing.files}
+    is_checkpoint = checkpoint.looks_like_one(sizes) and (not found or any(n.endswith(".safetensors") for n in names))
+    if is_checkpoint and not wanted.file and (wanted.quant or "").lower() in {"", *_formats(found)}:
+        return None
     if found:
         chosen = _pick(listing, wanted, found)
         return _checked(
             listing, Selection((chosen,), chosen, ir=False, quant=quant_of(chosen.name), alone=len(found) == 1)
         )
-    raise _nothing(listing, wanted, names)
+    raise _nothing(listing, wanted)
 
 
-def base_name(listing: Listing, selection: Selection) -> str:
+def _formats(found: list[RemoteFile]) -> set[str]:
+    """The weight formats that `org/repo:int8` may ask for; a GGUF file of that name is meant first."""
+    return {*recipes.WEIGHT_FORMATS} - {(quant_of(file.name) or "").lower() for file in found}
+
+
+def base_name(listing: Listing, selection: Selection | None) -> str:
     """What the model is called here: `OpenVINO/Qwen3-8B-int4-ov` and `Qwen/Qwen3-8B-GGUF` are both `Qwen3-8B`."""
     last = listing.repo.partition("/")[2]
+    if selection is None:
+        return suggest(last)
     return suggest((_IR_SUFFIX if selection.ir else _GGUF_SUFFIX).sub("", last) or last)
 
 
@@ -76,7 +95,7 @@ def quant_of(name: str) -> str | None:
 def _pick(listing: Listing, wanted: HubRepo, found: list[RemoteFile]) -> RemoteFile:
     whole = [file for file in found if not _SPLIT.search(file.name[: -len(".gguf")])]
     if not whole:
-        raise _unusable(listing, "its GGUF files are split into parts", "Use a repository with whole files.")
+        raise unusable(listing, "its GGUF files are split into parts", "Use a repository with whole files.")
     if wanted.file:
         matching = [file for file in whole if file.name == wanted.file]
     elif wanted.quant:
@@ -86,7 +105,7 @@ def _pick(listing: Listing, wanted: HubRepo, found: list[RemoteFile]) -> RemoteF
     if len(matching) == 1:
         quant = quant_of(matching[0].name)
         if quant and _UNREADABLE.match(quant):
-            raise _unusable(listing, f"OpenVINO GenAI cannot read {quant}", f"{gguf.READABLE} {_list(listing, whole)}")
+            raise unusable(listing, f"OpenVINO GenAI cannot read {quant}", f"{gguf.READABLE} {_list(listing, whole)}")
         return matching[0]
     if wanted.file:
         what = f"has no GGUF file {shown(wanted.file)}"
@@ -111,25 +130,22 @@ def _list(listing: Listing, files: list[RemoteFile]) -> str:
     return f"Pull one of: {', '.join(lines[:40])}{more}."
 
 
-def _nothing(listing: Listing, wanted: HubRepo, names: list[str]) -> PullError:
+def _nothing(listing: Listing, wanted: HubRepo) -> PullError:
     if wanted.quant or wanted.file:
-        return _unusable(listing, "it has no GGUF files", "Pull it by its bare name.")
-    if any(name.endswith("openvino_language_model.xml") for name in names):
-        return _unusable(listing, "it is a model for images and text", "This version runs models for text alone.")
-    if any(name.lower().endswith(_CHECKPOINTS) for name in names):
-        return PullError(
-            f"{listing.repo} is a checkpoint, and this version does not convert checkpoints.",
-            hint="Look for the model as OpenVINO/…-int4-ov or as …-GGUF on the hub, and pull that.",
-            status=400,
-        )
-    return _unusable(listing, "it holds neither OpenVINO IR nor a GGUF file", "Check that it is a model for text.")
+        return unusable(listing, "it has no GGUF files", "Pull it by its bare name.")
+    return unusable(
+        listing,
+        "it holds neither OpenVINO IR, nor a GGUF file, nor a checkpoint",
+        "Check that it is a model for text, for embeddings, or for images with text.",
+    )
 
 
 def _checked(listing: Listing, selection: Selection) -> Selection:
     if not selection.weights.sha256:
-        raise _unusable(listing, f"the hub gives no checksum of {selection.weights.name}", "Use another repository.")
+        raise unusable(listing, f"the hub gives no checksum of {selection.weights.name}", "Use another repository.")
     return selection
 
 
-def _unusable(listing: Listing, why: str, hint: str) -> PullError:
+def unusable(listing: Listing, why: str, hint: str) -> PullError:
+    """The error for a repository that is no model."""
     return PullError(f"{listing.repo} cannot be used as a model: {why}.", hint=hint, status=400)

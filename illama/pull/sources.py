@@ -19,8 +19,8 @@ from illama.registry.names import fold, shown
 
 
 @dataclass(frozen=True)
-class IrFolder:
-    """A local folder that should hold a model in OpenVINO's format. The path is absolute."""
+class Folder:
+    """A local folder that should hold a model in OpenVINO's format, or a checkpoint. The path is absolute."""
 
     path: Path
 
@@ -39,7 +39,7 @@ class Installed:
     entry: Entry
 
 
-Source = CatalogueItem | IrFolder | GgufFile | HubRepo | Installed
+Source = CatalogueItem | Folder | GgufFile | HubRepo | Installed
 
 
 def localize(source: str) -> str:
@@ -52,13 +52,17 @@ def localize(source: str) -> str:
         return str(Path(source).absolute())
 
 
-def resolve(source: str, registry: Registry) -> Source:
+def resolve(source: str, registry: Registry, weight_format: str | None = None) -> Source:
     """What to pull: a catalogue's model, a local folder or GGUF file, a hub's repository, or what is installed already.
 
+    Who names a repository and a `weight_format` means the checkpoint there, whatever else is had under that name.
     Raises PullError for a path that leads to nothing usable, and ModelNotFoundError for a name that nobody knows.
     """
     source = source.strip()
     item = find(source)
+    named = parse(source) if weight_format not in {None, "auto"} and not _is_path(source) else None
+    if named is not None:
+        return named
     if item is not None:
         return item
     if _is_path(source):
@@ -114,13 +118,13 @@ def _exists(path: Path) -> bool:
 def _local(path: Path) -> Source:
     exists = _exists(path)
     if exists and path.is_dir():
-        return IrFolder(path)
+        return Folder(path)
     if exists and path.is_file() and path.suffix.lower() == ".gguf":
         return GgufFile(path)
     if exists:
         raise PullError(
             f"{path} is neither a folder nor a .gguf file.",
-            hint="Give a folder with openvino_model.xml in it, or a .gguf file.",
+            hint="Give a folder with a model in it, or a .gguf file.",
             status=400,
         )
     raise PullError(

@@ -2,9 +2,10 @@
 
 Knows: the request on stdin, the lines on stdout, when to give up. Does not know: how a model is pulled.
 
-The first line of stdin is {"source", "name", "device", "hf_token"}; after it, stdin's end means that nobody waits any
-more. Each line of stdout is an object of JSON; the last one has "status": "success", or "error". Nothing else reaches
-stdout, whatever a native library prints.
+The first line of stdin is {"source", "name", "device", "weight_format", "trust_remote_code", "make_environment",
+"hf_token"}, all but the source optional; after it, stdin's end means that nobody waits any more. Each line of stdout is
+an object of JSON; the last one has "status": "success", or "error". Nothing else reaches stdout, whatever a native
+library prints.
 """
 
 from __future__ import annotations
@@ -56,12 +57,15 @@ def main() -> int:
 
 
 def _serve(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
-    source, name, device = (request.get(key) for key in ("source", "name", "device"))
+    source, name, device, form = (request.get(key) for key in ("source", "name", "device", "weight_format"))
     if not isinstance(source, str) or not source.strip():
         raise RequestError("A pull needs a source.", hint="For instance: illama pull smollm2.", param="model")
-    for key, value in (("name", name), ("device", device)):
+    for key, value in (("name", name), ("device", device), ("weight_format", form)):
         if value is not None and not isinstance(value, str):
             raise RequestError(f"{key} must be a string.", hint=f"Leave {key} out if there is none.", param=key)
+    for key in ("trust_remote_code", "make_environment"):
+        if request.get(key) not in {None, True, False}:
+            raise RequestError(f"{key} must be true or false.", hint=f"Leave {key} out for false.", param=key)
     token = request.get("hf_token") or None
     # Checked here because an HTTP library's complaint would quote it.
     if token is not None and not (isinstance(token, str) and re.fullmatch(r"[\x21-\x7e]{1,512}", token)):
@@ -75,6 +79,9 @@ def _serve(request: dict[str, Any], progress: Progress) -> dict[str, Any]:
             settings=settings,
             progress=progress,
             token=token,
+            weight_format=form or None,
+            trust_remote_code=bool(request.get("trust_remote_code")),
+            make_environment=bool(request.get("make_environment")),
         )
     except IllamaError:
         raise
