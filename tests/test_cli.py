@@ -150,22 +150,6 @@ def test_list_asks_the_host_that_is_named(play, capsys):
     assert "SmolLM2-135M-Instruct" in capsys.readouterr().out
 
 
-def test_show_knows_a_model_by_its_other_names(model, capsys):
-    assert main(["show", "TINY-ALIAS"]) == 0
-    out = capsys.readouterr().out
-    assert re.search(r"^name +Tiny$", out, re.MULTILINE)
-    assert re.search(r"^source +kind gguf, file tiny.gguf$", out, re.MULTILINE)
-    assert main(["show", "Tiny", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["files"] == {"openvino_model.bin": 1500}
-
-
-def test_show_cuts_hashes_short_and_json_has_them_in_full(model, capsys):
-    assert main(["show", "Tiny"]) == 0
-    assert f"digest          {'0' * 12}…" in capsys.readouterr().out
-    assert main(["show", "Tiny", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["digest"] == "0" * 64
-
-
 def test_ps_without_a_host_says_that_nothing_is_loaded_and_starts_none(home, capsys):
     assert main(["ps"]) == 0
     assert "Nothing is loaded" in capsys.readouterr().out
@@ -329,16 +313,6 @@ def test_stop_without_a_host_starts_none(home, capsys):
 @pytest.mark.parametrize("argv", [["stop"], ["stop", "x", "--host"], ["show"], ["show", "x", "--catalog"]])
 def test_stop_takes_a_model_or_the_host_and_show_a_model_or_the_catalogue(argv, capsys):
     assert main(argv) == 2
-
-
-def test_the_catalogue_lists_short_names(capsys):
-    assert main(["show", "--catalog"]) == 0
-    out = capsys.readouterr().out
-    assert re.search(r"^smollm2, smollm2:135m +HuggingFaceTB/SmolLM2-135M-Instruct +92.9 MB$", out, re.MULTILINE)
-    assert main(["show", "--catalog", "--json"]) == 0
-    assert {"names": ["phi4", "phi4:14b"], "repo": "OpenVINO/phi-4-int4-ov", "size": None} in json.loads(
-        capsys.readouterr().out
-    )
 
 
 def test_rm_removes_what_it_can_and_fails_for_what_it_cannot(play, capsys):

@@ -10,6 +10,7 @@ import argparse
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from illama.registry import Registry
 
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_TEMPLATE_LINES = 8
 NOTHING = "Nothing is loaded: no model host is running."
 
 
@@ -83,19 +85,41 @@ def show(args: argparse.Namespace, settings: Settings) -> int:
         return 2
     if args.catalog:
         return _show_catalogue(as_json=args.json)
+    entry, template, parameters = _found(args.model, settings)
+    if args.json:
+        return _json({**entry, "template": template, "parameters": parameters})
+    if args.template:
+        print(text.harmless(template))
+        return 0
+    print(describe(entry))
+    for title, block in (("parameters", parameters), ("chat template", _beginning(template))):
+        if block:
+            print(f"\n{title}\n{textwrap.indent(text.harmless(block), '  ')}")
+    return 0
+
+
+def _found(model: str, settings: Settings) -> tuple[dict[str, Any], str, str]:
+    """A model's entry, its chat template and its parameters: of the host that is named, else from the registry."""
     if settings.base_url:
         from illama.client import Client
 
         with Client(settings=settings) as client:
-            entry: dict[str, Any] = client.show(args.model)["entry"]
-    else:
-        registry = _registry(settings)
-        found = registry.get(args.model)
-        entry = {**found.to_json(), "folder": str(registry.folder(found))}
-    if args.json:
-        return _json(entry)
-    print(describe(entry))
-    return 0
+            told = client.show(model)
+        return told["entry"], told.get("template") or "", told.get("parameters") or ""
+    from illama.host import cards
+
+    registry = _registry(settings)
+    found = registry.get(model)
+    card = cards.card(found, registry.folder(found))
+    return {**found.to_json(), "folder": str(registry.folder(found))}, card.template, card.parameters
+
+
+def _beginning(template: str) -> str:
+    """As much of a template as tells it from others."""
+    lines = template.strip().splitlines()
+    short = [line if len(line) <= 160 else f"{line[:159]}…" for line in lines[:_TEMPLATE_LINES]]
+    more = len(lines) > _TEMPLATE_LINES or short != lines[:_TEMPLATE_LINES]
+    return "\n".join([*short, "(all of it: --template)"] if more else short)
 
 
 def _show_catalogue(*, as_json: bool) -> int:

@@ -134,7 +134,8 @@ def _model_verbs(verb: Any) -> None:
     made = verb("show", "models:show", "show what is known about a model")
     made.add_argument("model", nargs="?", metavar="MODEL", help="its name, or another name that it goes by")
     made.add_argument("--catalog", action="store_true", help="list the short names that pull and run know instead")
-    made.add_argument("--json", action="store_true", help="as JSON, hashes in full")
+    made.add_argument("--template", action="store_true", help="show its chat template, in full and nothing else")
+    made.add_argument("--json", action="store_true", help="as JSON, hashes and template in full")
     made = verb(
         "cp",
         "models:cp",
