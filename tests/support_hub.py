@@ -10,6 +10,7 @@ import hashlib
 import http.server
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,7 @@ class PlayHub:
         self.cut: Callable[[str, int, int], int | None] = lambda name, start, length: None
         self.spoil: Callable[[str, bytes], bytes] = lambda name, data: data
         self.status: int | None = None
+        self.pace = 0.0  # seconds for each 64 KiB of a file, so that there is something to interrupt
         self.ranges = True
         self.good_token = "hf_good"
         self.gate: threading.Event | None = None  # while it is not set, big files stop halfway
@@ -233,6 +235,8 @@ def _handler(hub: PlayHub, kind: str) -> type[http.server.BaseHTTPRequestHandler
 
         def put(self, name: str, data: bytes) -> None:
             for i in range(0, len(data), 65536):
+                if hub.pace:
+                    time.sleep(hub.pace)
                 self.wfile.write(data[i : i + 65536])
                 hub.sent[name] = hub.sent.get(name, 0) + len(data[i : i + 65536])
 

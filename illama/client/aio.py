@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import httpx
 
 from illama import transport as setup
-from illama.client import wire
+from illama.client import pulling, wire
 from illama.client.pulling import Stopped, read
-from illama.client.reply import Growing, Reply, broke_off
+from illama.client.reply import Growing, Reply
 from illama.client.session import ClientBase
 from illama.client.wire import Call, Models, Prompt, Ranking, Texts, Vectors
 from illama.config import Settings
@@ -184,11 +184,11 @@ class AsyncClient(ClientBase):
                     last = wire.progress(line)
                     yield last
         except httpx.HTTPError:
-            raise broke_off() from None
+            raise pulling.broke_off(source) from None
         finally:
             await response.aclose()
         if last.get("status") != "success":
-            raise broke_off()
+            raise pulling.broke_off(source)
 
     async def stop_pull(self, source: str, *, name: str | None = None) -> Stopped:
         """Cancel a pull, whoever watches it. See `Client.stop_pull`."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
-from illama.errors import IllamaError, NotFoundError
+from illama.errors import HostError, IllamaError, NotFoundError
 
 # A kernel that is shut down is interrupted first, and is told why a moment later. Seconds that this may take.
 _TOLD_WITHIN = 1.0
@@ -100,6 +100,14 @@ def stopping(source: str, ask: Callable[[], dict[str, Any] | None]) -> Stopped:
     except IllamaError as problem:
         return Stopped(source, "unknown", problem=problem.message)
     return read(source, told)
+
+
+def broke_off(source: str) -> HostError:
+    """The error for a pull whose end was never told."""
+    return HostError(
+        f"The connection to the host broke off in the middle of the pull of {source}.",
+        hint="Pull again: that joins it if it goes on, and else goes on from what has come.",
+    )
 
 
 def read(source: str, told: dict[str, Any] | None) -> Stopped:

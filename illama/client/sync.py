@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 import httpx
 
 from illama import transport as setup
-from illama.client import wire
+from illama.client import pulling, wire
 from illama.client.pulling import Pulling, Stopped, read
-from illama.client.reply import Growing, Reply, broke_off
+from illama.client.reply import Growing, Reply
 from illama.client.session import ClientBase
 from illama.client.wire import Call, Models, Prompt, Ranking, Texts, Vectors
 from illama.config import Settings
@@ -200,9 +200,9 @@ class Client(ClientBase):
         watcher = secrets.token_hex(8)
         call = wire.pull(source, name, device, self._hub_token(source), watcher=watcher)
         stop = wire.stop_pull(source, name=name, watcher=watcher)
-        return Pulling(source, self._progress(call), lambda: self._ask(stop) if self.session.known() else None)
+        return Pulling(source, self._progress(source, call), lambda: self._ask(stop) if self.session.known() else None)
 
-    def _progress(self, call: Call[None]) -> Generator[dict[str, Any], None, None]:
+    def _progress(self, source: str, call: Call[None]) -> Generator[dict[str, Any], None, None]:
         response, _ = self.open(call)
         last: dict[str, Any] = {}
         try:
@@ -211,11 +211,11 @@ class Client(ClientBase):
                     last = wire.progress(line)
                     yield last
         except httpx.HTTPError:
-            raise broke_off() from None
+            raise pulling.broke_off(source) from None
         finally:
             response.close()
         if last.get("status") != "success":
-            raise broke_off()
+            raise pulling.broke_off(source)
 
     def stop_pull(self, source: str, *, name: str | None = None) -> Stopped:
         """Cancel a pull, whoever watches it. `source` is what is pulled, or the id that `jobs()` tells.
