@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
 import struct
@@ -10,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from illama.registry import Entry
 
 REQUIRED = [f"openvino_{part}.{kind}" for part in ("model", "tokenizer", "detokenizer") for kind in ("xml", "bin")]
 _XML = '<net name="tiny"><layers><data element_type="f32" shape="" offset="0" size="{size}" /></layers></net>\n'
@@ -65,6 +68,38 @@ def _value(value: object) -> bytes:
     if isinstance(value, list):
         return struct.pack("<IIQ", 9, 8, len(value)) + b"".join(_text(each) for each in value)
     return struct.pack("<II", 4, value)
+
+
+def many_models(root: Path, count: int) -> None:
+    """A registry of `count` models, each a folder with its metadata and small files, with its index."""
+    models = {}
+    for number in range(count):
+        name = f"Model-{number:05}-Instruct"
+        folder = root / name
+        folder.mkdir(parents=True)
+        files = {}
+        for file in (*REQUIRED, "config.json", "tokenizer_config.json"):
+            (folder / file).write_bytes(b"x" * 10)
+            files[file] = 10
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        entry = Entry(
+            name=name,
+            source={"kind": "hub", "repo": f"OpenVINO/{name}-int4-ov", "revision": digest[:40], "sha256": digest},
+            digest=digest,
+            created="2026-01-01T00:00:00+00:00",
+            architecture="llama",
+            weight_format="int4",
+            recipe={"name": "given", "openvino": "2026.4.1", "openvino_genai": "2026.4.1.0"},
+            size=sum(files.values()),
+            context_length=8192,
+            chat_template=True,
+            licence="apache-2.0",
+            aliases=(f"OpenVINO/{name}-int4-ov",),
+            files=files,
+        )
+        models[name] = entry.to_json()
+        (folder / "illama.json").write_text(json.dumps({"version": 1, **models[name]}))
+    (root / "index.json").write_text(json.dumps({"version": 1, "models": models}, indent=1))
 
 
 @functools.cache

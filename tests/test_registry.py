@@ -4,9 +4,10 @@ import dataclasses
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
-from support_models import tiny_ir
+from support_models import many_models, tiny_ir
 
 from illama.errors import (
     BrokenModelError,
@@ -341,3 +342,16 @@ def test_a_name_that_was_asked_for_is_given_or_refused(registry):
     assert registry.free_name("phi-4", digest=DIGEST, weight_format="int4", fixed=True)[1]
     with pytest.raises(ModelExistsError):
         registry.free_name("phi-4", digest="other", weight_format="int8", fixed=True)
+
+
+def test_a_list_of_thousands_reads_the_index_and_no_models_file(tmp_path, monkeypatch):
+    many_models(tmp_path / "registry", 300)
+    opened = []
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (opened.append(path.name), read(path))[1])
+    registry = Registry(tmp_path / "registry")
+    assert len(registry.entries()) == 300
+    assert registry.get("Model-00042-Instruct").aliases
+    assert opened == ["index.json"]
+    assert len(registry.entries()) == 300
+    assert opened == ["index.json"]

@@ -5,6 +5,7 @@ Knows: an entry's fields, its JSON, and what makes that JSON unusable. Does not 
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -91,6 +92,7 @@ class Entry:
             raise ValueError(problem.message) from None
 
 
+@functools.lru_cache(maxsize=4096)  # thousands of models have the same few names of files
 def is_inside(path: str) -> bool:
     """Whether a relative path with `/` stays below the folder that it is joined to, on every system."""
     return _ELSEWHERE.search(path) is None

@@ -10,6 +10,7 @@ A name is a base, as in `Phi-4`, and perhaps a variant behind a colon, as in `Ph
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 
@@ -33,6 +34,14 @@ def validate(name: str) -> str:
 
     Raises InvalidNameError for everything else: paths, control characters, names that Windows reserves, leading dots.
     """
+    problem = _problem(name)
+    if problem:
+        raise InvalidNameError(f"{shown(name)} cannot be a model's name: it {problem}.", hint=_RULE)
+    return name
+
+
+@functools.lru_cache(maxsize=16384)  # each name of a registry is looked at more than once
+def _problem(name: str) -> str | None:
     base, colon, variant = name.partition(":")
     problem = None
     if not name:
@@ -49,9 +58,7 @@ def validate(name: str) -> str:
         problem = "is the name of a file of the registry"
     elif variant.lower() == _LATEST[1:]:
         problem = "ends in ':latest', which always means the name without it"
-    if problem:
-        raise InvalidNameError(f"{shown(name)} cannot be a model's name: it {problem}.", hint=_RULE)
-    return name
+    return problem
 
 
 def folder_name(name: str) -> str:
