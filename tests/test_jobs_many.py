@@ -89,6 +89,7 @@ def test_twenty_pulls_from_five_processes_are_one_download_and_one_conversion_th
             ]
             watched_by = lambda: [job["watchers"] for job in client.jobs()]  # noqa: E731
             eventually(lambda: watched_by() == [PROCESSES * THREADS], "all watch the one pull", 60)
+            eventually(lambda: client.jobs()[0]["completed"], "some of it has come", 60)
             hub.gate.set()
             told = [lines for process in asking for lines in json.loads(process.communicate()[0])]
             assert [process.returncode for process in asking] == [0] * PROCESSES

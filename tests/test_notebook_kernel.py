@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from jupyter_client.manager import KernelManager
+from support_host import eventually
+from support_hub import PlayHub, playing, repo_of
 from support_kernels import ECHO, end_host, fake_home, run_cell, texts
+from support_models import tiny_ir
 
 from illama.client import Client
 from illama.config import Settings
@@ -111,3 +115,49 @@ def test_a_pull_shows_its_progress_in_one_display(kernel: Any, env: dict[str, st
     messages = run_cell(kernel, f"%illama pull '{source}' --name another")
     assert [content for kind, content in messages if kind == "error"] == []
     assert "another is ready." in texts(messages, *DISPLAYS)[-1]
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[PlayHub]:
+    """A hub whose downloads stop halfway until they are let go on."""
+    with playing() as running:
+        running.repos["OpenVINO/phi-4-int4-ov"] = repo_of(tiny_ir(tmp_path / "repo", weights=b"weights!" * 250_000))
+        running.gate = threading.Event()
+        yield running
+
+
+def pulling(env: dict[str, str], hub: PlayHub, tmp_path: Path, leave: Callable[[KernelManager], None]) -> Any:
+    """Begin a pull in a kernel, leave it so when some of it has come, and give what the host says of the pull then."""
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel(env={**env, "HF_ENDPOINT": hub.url}, cwd=str(tmp_path))
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        run_cell(client, "%load_ext illama")
+        client.execute("%illama pull phi4")
+        assert hub.halfway.wait(60)
+        with Client(start=False, settings=Settings.load(env)) as host:
+            eventually(lambda: host.jobs()[0]["completed"], "the cell watches", 60)
+            leave(manager)
+            eventually(lambda: not host.jobs()[0]["watchers"], "the cell watches no longer", 60)
+            eventually(lambda: host.jobs()[0]["state"] == "cancelled" or not manager.is_alive(), "it is over", 60)
+            return host.jobs()[0]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+
+
+def test_the_stop_button_cancels_a_pull(env: dict[str, str], hub: PlayHub, tmp_path: Path):
+    assert pulling(env, hub, tmp_path, lambda manager: manager.interrupt_kernel())["state"] == "cancelled"
+
+
+@pytest.mark.parametrize("now", [False, True])
+def test_a_pull_goes_on_when_its_kernel_is_shut_down(env: dict[str, str], hub: PlayHub, tmp_path: Path, now: bool):
+    # Jupyter interrupts a kernel before it ends it, also when it is to end at once.
+    assert pulling(env, hub, tmp_path, lambda manager: manager.shutdown_kernel(now=now))["state"] == "running"
+    hub.gate.set()
+    with Client(start=False, settings=Settings.load(env)) as host:
+        eventually(lambda: host.jobs()[0]["state"] == "success", "the pull ends", 60)
+        assert "phi-4" in {model["name"] for model in host.list()}
