@@ -30,7 +30,7 @@ def examine(settings: Settings) -> Machine:
         host = threads.submit(service.host, settings)
         installed = software.installed_here()
         packages = threads.submit(software.engine_packages, settings, installed)
-        converter = threads.submit(software.converter, settings, installed)
+        converter = threads.submit(software.converter, settings)
         return Machine(
             taken=datetime.now(timezone.utc).astimezone().isoformat(timespec="seconds"),
             illama=__version__,

@@ -214,8 +214,9 @@ def _hub(machine: Machine) -> list[Finding]:
 def _converter(machine: Machine) -> Finding:
     found = machine.converter
     if found.error:
-        do = "Name a Python with optimum-intel in ILLAMA_CONVERTER_PYTHON, or unset it."
-        return warning("converter", f"{found.source} ({found.interpreter}): {found.error}.", do)
+        do = "Set ILLAMA_CONVERTER_PYTHON to a Python with optimum-intel, or unset it for one that illama makes."
+        return warning("converter", f"{found.error.rstrip('.')}.", do)
     if not found.source:
-        return ok("converter", "none; models in OpenVINO's format and GGUF files need none.")
-    return ok("converter", f"optimum-intel {found.packages['optimum-intel']} in {found.source}.")
+        says = "none yet: the first pull of a checkpoint asks, or takes --yes, to make one (about 2 GB). "
+        return ok("converter", says + "Models in OpenVINO's format and GGUF files need none.")
+    return ok("converter", f"optimum-intel {found.packages.get('optimum-intel', '')} in {found.source}.")

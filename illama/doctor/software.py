@@ -21,6 +21,7 @@ from packaging.utils import canonicalize_name
 
 from illama.config import Settings
 from illama.doctor.facts import Converter, Jupyter, Python
+from illama.errors import PullError
 
 Installed = dict[str, importlib.metadata.Distribution]
 ENGINE = ("openvino", "openvino-genai", "openvino-tokenizers")
@@ -132,24 +133,22 @@ def engine_packages(settings: Settings, installed: Installed) -> dict[str, str]:
     return {name: installed[name].version for name in ENGINE if name in installed}
 
 
-def converter(settings: Settings, installed: Installed) -> Converter:
-    """What would convert a checkpoint: ILLAMA_CONVERTER_PYTHON, or this environment if optimum-intel is in it."""
-    if settings.converter_python:
-        return _converter("ILLAMA_CONVERTER_PYTHON", settings.converter_python)
-    if "optimum-intel" in installed:
-        return _converter("this environment", Path(sys.executable))
-    return Converter()
+def converter(settings: Settings) -> Converter:
+    """What would convert a checkpoint now, as a pull chooses it."""
+    from illama.pull import environment
 
-
-def _converter(source: str, interpreter: Path) -> Converter:
+    named = settings.converter_python
     try:
-        packages = versions(interpreter, CONVERTER)
-    except OSError as problem:
-        return Converter(source, str(interpreter), {}, f"it cannot be started: {problem.strerror or problem}")
-    except (ValueError, IndexError, subprocess.SubprocessError):
-        return Converter(source, str(interpreter), {}, "it is no Python that works")
-    lacking = [name for name in ("optimum-intel", "torch") if name not in packages]
-    return Converter(source, str(interpreter), packages, f"it has no {' and no '.join(lacking)}" if lacking else "")
+        found = environment.find(settings)
+    except PullError as problem:
+        return Converter("ILLAMA_CONVERTER_PYTHON", str(named), {}, problem.message)
+    if found is None:
+        return Converter()
+    source = "ILLAMA_CONVERTER_PYTHON" if named else "an environment of its own" if found.own else "this environment"
+    try:
+        return Converter(source, str(found.python), versions(found.python, CONVERTER))
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
+        return Converter(source, str(found.python), {}, f"{found.python} does not run any more")
 
 
 def jupyter(installed: Installed, folders: list[Path] | None = None) -> Jupyter:
