@@ -95,6 +95,7 @@ def advance(backend: Backend, answers: dict[int, Answer], outputs: Sequence[Outp
         if sent or out.ids:
             tokens.append([answer.id, sent, len(out.ids), _logprobs(backend, answer, out)])
         if finish:
+            answer.prompt_tokens = out.prompt_tokens or answer.prompt_tokens
             done.append(answer.summary(finish))
             del answers[answer.id]
     return {"ev": "step", "tokens": tokens, "done": done} if tokens or done else None

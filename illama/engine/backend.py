@@ -55,6 +55,7 @@ class Output:
     logprobs: list[float] = field(default_factory=list)
     finish: str | None = None
     error: str | None = None  # the pipeline dropped the request, and why
+    prompt_tokens: int | None = None  # where they are known at the end only
 
 
 class Backend(Protocol):

@@ -34,6 +34,7 @@ from illama.engine.protocol import Facts
 from illama.errors import ContextLengthError, LoadError, RequestError
 
 _CHUNK = 256  # prompt tokens that a step reads
+_IMAGE = 16  # tokens that an image takes
 _WIDTH = 4  # bytes in a token: characters may be cut in two, as real tokenizers do
 
 
@@ -107,6 +108,7 @@ class FakeBackend:
         prompt = self._tokens("".join(texts))
         if not prompt and given is not None:
             raise RequestError("The prompt is empty: it has no tokens.", param="prompt")
+        prompt += [prompt[0]] * _IMAGE * len(request.get("images") or [])
         if len(prompt) >= self.facts["context_length"]:
             raise ContextLengthError.of(self.facts["context_length"], len(prompt))
         return Prompt(len(prompt), end=self._options.get("prompt_end", ""))

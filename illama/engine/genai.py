@@ -41,6 +41,13 @@ def load(message: dict[str, Any]) -> Any:
     """
     folder, device, mode = Path(message["folder"]), message["device"], message.get("pipeline") or "auto"
     options = {"CACHE_DIR": message["cache_dir"]} if message.get("cache_dir") and device != "CPU" else {}
+    if message.get("task") == "image-text-to-text":
+        from illama.engine.vision import VisionBackend
+
+        try:
+            return VisionBackend(folder, device, message, options)
+        except RuntimeError as error:
+            raise explain(error, folder) from error
     if mode != "stateful" and device != "NPU":
         try:
             return PagedBackend(folder, device, message, options)
@@ -99,10 +106,7 @@ class Prompts:
         prompt = request.get("prompt")
         if isinstance(prompt, list):
             return self._given(prompt)
-        text = self._template(request) if prompt is None else prompt
-        if len(text) > self.max_chars:
-            at_least = len(text) // (self.max_chars // self.context_length)
-            raise ContextLengthError.of(self.context_length, at_least, at_least=True)
+        text = self.text(request)
         # A template writes the special tokens itself; before raw text the tokenizer puts those that its model wants.
         tensor = self.tokenizer.encode(text, add_special_tokens=prompt is not None).input_ids
         ids = [int(i) for i in tensor.data[0]]
@@ -111,6 +115,21 @@ class Prompts:
         if len(ids) >= self.context_length:
             raise ContextLengthError.of(self.context_length, len(ids), at_least=len(ids) == self._cut)
         return tensor, ids, text[-PROMPT_END:]
+
+    def text(self, request: dict[str, Any]) -> str:
+        """The prompt as text. Raises RequestError, and ContextLengthError for one that cannot possibly fit."""
+        prompt = request.get("prompt")
+        if isinstance(prompt, list):
+            return str(self.tokenizer.decode(prompt, skip_special_tokens=False))
+        text = self._template(request) if prompt is None else prompt
+        if len(text) > self.max_chars:
+            at_least = len(text) // (self.max_chars // self.context_length)
+            raise ContextLengthError.of(self.context_length, at_least, at_least=True)
+        return text
+
+    def ids(self, text: str, *, special: bool) -> list[int]:
+        """A text's tokens, `special` ones before it too if its model wants them."""
+        return [int(id) for id in self.tokenizer.encode(text, add_special_tokens=special).input_ids.data[0]]
 
     def _template(self, request: dict[str, Any]) -> str:
         try:
@@ -319,13 +338,19 @@ def context_of(folder: Path) -> int | None:
     return None
 
 
+def is_vision(folder: Path) -> bool:
+    """Whether a folder holds a vision-language model: its language model is one of several."""
+    return (folder / "openvino_language_model.xml").exists()
+
+
 def kv_bytes_per_token(folder: Path) -> int | None:
     """Bytes of KV cache for a token, from the shapes of the model's states; None if it has none of rank 4.
 
     Counted as CPU's default precision has it (8 bits, and 12 bytes of scale and zero point a head and token: that gives
     the size which OpenVINO 2026.4 reports); a device with 16-bit keys needs up to twice as much.
     """
-    xml = (folder / "openvino_model.xml").read_text(encoding="utf-8", errors="replace")
+    name = "openvino_language_model.xml" if is_vision(folder) else "openvino_model.xml"
+    xml = (folder / name).read_text(encoding="utf-8", errors="replace")
     total = 0
     # A state's shape is [batch, heads, tokens, head size]; each key and each value has one.
     for heads, size in re.findall(r'variable_shape="[^",]*,(\d+),[^",]*,(\d+)"', xml):

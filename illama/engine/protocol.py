@@ -13,6 +13,7 @@ Host to engine, on its standard input (the end of the input ends the engine):
                                                        tools as OpenAI writes them; further variables of the chat
                                                        template; whether special tokens stay in the text
         or, in the place of "messages", "prompt": text or token ids that no template is applied to
+        "images": [base64 of a file, ...]: the messages' text then holds GenAI's tags, <ov_genai_image_0> and so on
     {"op": "embed", "id", "texts": [text or ids, ...], "kind": "document"|"query", "truncate": bool, "dimensions"|null}
     {"op": "rerank", "id", "query", "texts": [...], "truncate": bool}
     {"op": "cancel", "id"}

@@ -17,6 +17,7 @@ import msgspec
 from illama.config import parse_device
 from illama.errors import RequestError, UnsupportedError
 from illama.host.guiding import Guided, structured
+from illama.host.images import Images
 from illama.host.tools import Tools
 from illama.host.turn import Ask
 
@@ -182,8 +183,9 @@ def check_ranges(request: Any, ranges: Ranges = _RANGES) -> None:
 
 def ask(request: ChatRequest, default_max_tokens: int) -> Ask:
     """The request in terms of the turn. Raises RequestError or UnsupportedError for what cannot be."""
+    images = Images()
     return Ask(
-        messages=messages(request),
+        messages=messages(request, images),
         sampling=sampling(request, default_max_tokens),
         stop=stops(request),
         structured=structured(request),
@@ -193,6 +195,7 @@ def ask(request: ChatRequest, default_max_tokens: int) -> Ask:
         n=request.n or 1,
         keep_alive=keep_alive(request.keep_alive),
         device=device(request.device),
+        more={"images": images.found} if images.found else {},
     )
 
 
@@ -201,15 +204,15 @@ def stops(request: Any) -> list[str]:
     return [request.stop] if isinstance(request.stop, str) else list(request.stop or ())
 
 
-def messages(request: ChatRequest) -> list[dict[str, Any]]:
-    """The messages with plain text as content, as chat templates take them.
+def messages(request: ChatRequest, images: Images) -> list[dict[str, Any]]:
+    """The messages with plain text as content, as chat templates take them. Images are added to `images`.
 
-    Raises UnsupportedError for a part that is no text.
+    Raises UnsupportedError for a part that is neither text nor image, RequestError for an image that cannot be taken.
     """
     made = []
     for at, message in enumerate(request.messages):
         role = "system" if message.role == "developer" else message.role
-        one: dict[str, Any] = {"role": role, "content": _text(message.content, f"messages[{at}].content")}
+        one: dict[str, Any] = {"role": role, "content": _text(message.content, f"messages[{at}].content", images)}
         if message.role == "assistant":
             if message.tool_calls:
                 one["tool_calls"] = [_called(call, f"{at}_{n}") for n, call in enumerate(message.tool_calls)]
@@ -294,17 +297,20 @@ def template(request: ChatRequest) -> dict[str, Any]:
     return {**made, **(request.chat_template_kwargs or {})}
 
 
-def _text(content: str | list[dict[str, Any]] | None, where: str) -> str:
+def _text(content: str | list[dict[str, Any]] | None, where: str, images: Images) -> str:
     if content is None or isinstance(content, str):
         return content or ""
     texts = []
     for at, part in enumerate(content):
         text = part.get("text")
-        if part.get("type") != "text" or not isinstance(text, str):
+        field = f"{where}[{at}]"
+        if part.get("type") == "image_url":
+            texts.append(images.tag(part, field))
+        elif part.get("type") == "text" and isinstance(text, str):
+            texts.append(text)
+        else:
             what = f"a message part of type {part.get('type')!r}"
-            field = f"{where}[{at}]"
-            raise UnsupportedError(_CANNOT.format(field=field, what=what), hint="Send text.", param=field)
-        texts.append(text)
+            raise UnsupportedError(_CANNOT.format(field=field, what=what), hint="Send text or images.", param=field)
     return "".join(texts)
 
 

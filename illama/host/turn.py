@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from illama.engine.process import Batch
 from illama.engine.protocol import Facts
 from illama.errors import IllamaError, RequestError
-from illama.host import parsing
+from illama.host import parsing, tasks
 from illama.host.dispatcher import Dispatcher
 from illama.host.runs import Run
 from illama.host.tools import Tools, guide, history, instructed, short_id
@@ -122,6 +122,8 @@ class Turn:
     """One request, and the answer or answers to it."""
 
     def __init__(self, dispatcher: Dispatcher, entry: Entry, ask: Ask) -> None:
+        if ask.more.get("images"):
+            tasks.demand(entry, "image-text-to-text")
         self.entry = entry
         self._ask = ask
         self._answers = [_Answer(dispatcher, entry, ask, choice) for choice in range(ask.n)]
