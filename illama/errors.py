@@ -22,6 +22,7 @@ IllamaError
 ├── EngineError              the engine process failed
 │   ├── LoadError                it could not load the model
 │   └── EngineDiedError          it ended while it had work
+├── AnswerError              an answer came, but it is not of the shape that was asked for
 └── CancelledError           the caller, or an operator, stopped it
 
 An error says what happened (`message`) and what to do next (`hint`); it carries the HTTP `status` and the `code` under
@@ -232,6 +233,12 @@ class EngineDiedError(EngineError):
     """The engine process ended while it had work. The next request starts a new one."""
 
     status, code = 502, "engine_died"
+
+
+class AnswerError(IllamaError):
+    """An answer came, but it is not of the shape that was asked for."""
+
+    status, code = 502, "answer_unusable"
 
 
 class CancelledError(IllamaError):

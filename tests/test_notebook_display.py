@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from illama.client import Reply
-from illama.notebook.display import Area, CellAnswer, TerminalAnswer, answer, in_notebook, summary
+from illama.notebook.display import Area, CellAnswer, TerminalAnswer, answer, in_notebook
+from illama.notebook.replies import summary
 
 
 class Page:
@@ -14,7 +15,9 @@ class Page:
     def __init__(self) -> None:
         self.messages: list[SimpleNamespace] = []
 
-    def publish(self, data: dict[str, str], transient: dict[str, str], update: bool) -> None:
+    def publish(
+        self, data: dict[str, str], metadata: dict[str, object], transient: dict[str, str], update: bool
+    ) -> None:
         self.messages.append(SimpleNamespace(data=data, id=transient["display_id"], update=update))
 
 

@@ -56,7 +56,7 @@ def test_the_first_line_of_a_cell_takes_variables(shell: Any, host: Host):
 
 def test_what_is_not_given_is_not_sent(shell: Any, host: Host):
     shell.run_cell_magic("illama", "SmolLM2", "Hello?")
-    assert {"temperature", "max_tokens", "seed"}.isdisjoint(
+    assert {"temperature", "max_tokens", "response_format", "device"}.isdisjoint(
         key for key, value in asked(host).items() if value is not None
     )
 

@@ -18,6 +18,7 @@ from illama.client import pulling, wire
 from illama.client.pulling import Stopped, read
 from illama.client.reply import Growing, Reply
 from illama.client.session import ClientBase
+from illama.client.shapes import Shape, shape_of
 from illama.client.wire import Call, Models, Prompt, Ranking, Texts, Vectors
 from illama.config import Settings
 from illama.discovery import Endpoint
@@ -83,6 +84,7 @@ class AsyncClient(ClientBase):
         **extra: Any,
     ) -> Reply:
         """Ask, and wait for the whole answer. See `Client.chat`."""
+        shape = shape_of(response_format)
         body = wire.chat_body(
             prompt_or_messages,
             model=model or await self.default_model(),
@@ -92,10 +94,10 @@ class AsyncClient(ClientBase):
             top_p=top_p,
             seed=seed,
             stop=stop,
-            response_format=response_format,
+            shape=shape,
             **extra,
         )
-        return await self._ask(wire.chat(body))
+        return await self._ask(wire.chat(body, shape))
 
     def stream(
         self,
@@ -113,6 +115,7 @@ class AsyncClient(ClientBase):
         **extra: Any,
     ) -> AsyncChatStream:
         """Ask, and iterate over the answer's pieces with `async for`. See `Client.stream`."""
+        shape = shape_of(response_format)
         body = wire.chat_body(
             prompt_or_messages,
             model=model,
@@ -122,12 +125,12 @@ class AsyncClient(ClientBase):
             top_p=top_p,
             seed=seed,
             stop=stop,
-            response_format=response_format,
+            shape=shape,
             stream=True,
             header_wait=wire.NOTES_AFTER if on_note else None,
             **extra,
         )
-        return AsyncChatStream(self, body, on_note)
+        return AsyncChatStream(self, body, on_note, shape)
 
     async def embed(
         self, texts: str | Texts, *, model: str | None = None, kind: str = "document", dimensions: int | None = None
@@ -267,9 +270,11 @@ class AsyncClient(ClientBase):
 class AsyncChatStream:
     """`ChatStream` for `async for` and `async with`."""
 
-    def __init__(self, client: AsyncClient, body: dict[str, Any], on_note: Callable[[str], None] | None) -> None:
+    def __init__(
+        self, client: AsyncClient, body: dict[str, Any], on_note: Callable[[str], None] | None, shape: Shape | None
+    ) -> None:
         self._client = client
-        self._growing = Growing(body)
+        self._growing = Growing(body, shape)
         self._on_note = on_note
         self._response: httpx.Response | None = None
         self._pieces = self._read()

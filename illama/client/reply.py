@@ -8,18 +8,38 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
+from illama.client.shapes import Shape
 from illama.errors import HostError, IllamaError, from_wire
 
+_SAMPLING = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "seed",
+    "max_tokens",
+    "max_completion_tokens",
+    "stop",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "min_tokens",
+)
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Reply:
     """A model's answer. `str(reply)` is its text; in a notebook it shows as Markdown.
 
     `finish_reason` is "stop", "length", "tool_calls", "content_filter", "cancelled" for a stream that was closed, and
     None while it runs. `usage` counts tokens as OpenAI does; `timings` are the host's, in milliseconds and tokens per
     second. `message` is the assistant's message, ready to be sent back as history; `request` is what was asked.
+    `origin` is the model's source with its revision, its recipe and its digest: with `request`, what it takes to run
+    the same again.
     """
 
     text: str
@@ -30,18 +50,65 @@ class Reply:
     id: str = ""
     message: dict[str, Any] = field(default_factory=dict)
     request: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
+    shape: Shape | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return self.text
 
-    def _repr_markdown_(self) -> str:
-        # A notebook trusts what its own kernel shows, so a model's HTML would run there.
-        from illama.notebook import neutral
+    @cached_property
+    def parsed(self) -> Any:
+        """The value of an answer that was asked for in a shape (`response_format`); None for plain text.
 
-        return neutral.markdown(self.text)
+        An instance of the type that was given; for a JSON schema, JSON's own types. Raises AnswerError if the answer
+        was cut short or does not fit.
+        """
+        return self.shape.value(self.text, self.finish_reason) if self.shape else None
+
+    @property
+    def reasoning(self) -> str:
+        """What the model thought before it answered; empty for models that don't."""
+        return self.message.get("reasoning_content") or ""
+
+    @property
+    def tool_calls(self) -> list[dict[str, Any]]:
+        """The calls of tools that the model asks for, as OpenAI has them."""
+        return list(self.message.get("tool_calls") or ())
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The sampling that was asked for; the rest is the model's own."""
+        return {name: self.request[name] for name in _SAMPLING if self.request.get(name) is not None}
+
+    @property
+    def seed(self) -> int | None:
+        """The seed that was asked for."""
+        seed = self.request.get("seed")
+        return seed if isinstance(seed, int) else None
+
+    def __repr__(self) -> str:
+        from illama.notebook import replies
+
+        return replies.plain(self)
+
+    def _ipython_display_(self) -> None:
+        # As Markdown, which front ends would pass over for the HTML that is there for those who know no Markdown.
+        from IPython.display import display
+
+        display({"text/markdown": self._repr_markdown_(), "text/plain": repr(self)}, raw=True)
+
+    def _repr_markdown_(self) -> str:
+        from illama.notebook import replies
+
+        return replies.markdown(self)
+
+    def _repr_html_(self) -> str:
+        from illama.notebook import replies
+
+        return replies.as_html(self)
 
     @classmethod
-    def of(cls, answer: Mapping[str, Any], request: dict[str, Any]) -> Reply:
+    def of(cls, answer: Mapping[str, Any], request: dict[str, Any], shape: Shape | None = None) -> Reply:
         """The reply that a whole (not streamed) answer holds. Raises HostError if it is not one."""
         try:
             choice = answer["choices"][0]
@@ -57,6 +124,8 @@ class Reply:
             id=answer.get("id") or "",
             message=message,
             request=request,
+            origin=answer.get("origin") or {},
+            shape=shape,
         )
 
 
@@ -66,14 +135,22 @@ class Growing:
     After the last line call `end()`: a stream that broke off must never pass for a short answer.
     """
 
-    def __init__(self, request: dict[str, Any]) -> None:
+    def __init__(self, request: dict[str, Any], shape: Shape | None = None) -> None:
         self.request = request
+        self._shape = shape
+        self._thoughts: list[str] = []
         self.notes: list[str] = []
         self.done = False
         self._pieces: list[str] = []
         self._data: list[str] = []
         self._calls: dict[int, dict[str, Any]] = {}
-        self._head: dict[str, Any] = {"usage": {}, "timings": {}, "id": "", "model": request.get("model") or ""}
+        self._head: dict[str, Any] = {
+            "usage": {},
+            "timings": {},
+            "id": "",
+            "origin": {},
+            "model": request.get("model") or "",
+        }
         self._finish_reason: str | None = None
 
     def feed(self, line: str) -> str:
@@ -104,8 +181,12 @@ class Growing:
         message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else "")}
         if calls:
             message["tool_calls"] = calls
+        if self._thoughts:
+            message["reasoning_content"] = "".join(self._thoughts)
         reason = self._finish_reason or ("cancelled" if cancelled and not self.done else None)
-        return Reply(text=text, finish_reason=reason, message=message, request=self.request, **self._head)
+        return Reply(
+            text=text, finish_reason=reason, message=message, request=self.request, shape=self._shape, **self._head
+        )
 
     def _event(self) -> str:
         data, self._data = "\n".join(self._data), []
@@ -126,6 +207,8 @@ class Growing:
         self._finish_reason = choices[0].get("finish_reason") or self._finish_reason
         for call in delta.get("tool_calls") or []:
             self._add_call(call)
+        if delta.get("reasoning_content"):
+            self._thoughts.append(delta["reasoning_content"])
         text: str = delta.get("content") or ""
         if text:
             self._pieces.append(text)

@@ -20,6 +20,7 @@ from illama.client import pulling, wire
 from illama.client.pulling import Pulling, Stopped, read
 from illama.client.reply import Growing, Reply
 from illama.client.session import ClientBase
+from illama.client.shapes import Shape, shape_of
 from illama.client.wire import Call, Models, Prompt, Ranking, Texts, Vectors
 from illama.config import Settings
 from illama.discovery import Endpoint
@@ -89,9 +90,11 @@ class Client(ClientBase):
         """Ask, and wait for the whole answer.
 
         `prompt_or_messages` is a text or a list of `{"role", "content"}`; `model` None means `default_model()`;
-        `response_format` is "json", a JSON schema, a pydantic class or OpenAI's object; `extra` goes into the request
+        `response_format` is "json", a pydantic class, a dataclass, a TypedDict, a JSON schema or OpenAI's object, and
+        the Reply's `parsed` the value then; `extra` goes into the request
         as it is (`tools`, `keep_alive`, …).
         """
+        shape = shape_of(response_format)
         body = wire.chat_body(
             prompt_or_messages,
             model=model or self.default_model(),
@@ -101,10 +104,10 @@ class Client(ClientBase):
             top_p=top_p,
             seed=seed,
             stop=stop,
-            response_format=response_format,
+            shape=shape,
             **extra,
         )
-        return self._ask(wire.chat(body))
+        return self._ask(wire.chat(body, shape))
 
     def stream(
         self,
@@ -126,6 +129,7 @@ class Client(ClientBase):
         Nothing is sent before the first piece is asked for. `on_note` is called with what the host says while one
         waits ("loading Phi-4 …", "queued 3").
         """
+        shape = shape_of(response_format)
         body = wire.chat_body(
             prompt_or_messages,
             model=model,
@@ -135,12 +139,12 @@ class Client(ClientBase):
             top_p=top_p,
             seed=seed,
             stop=stop,
-            response_format=response_format,
+            shape=shape,
             stream=True,
             header_wait=wire.NOTES_AFTER if on_note else None,
             **extra,
         )
-        return ChatStream(self, body, on_note)
+        return ChatStream(self, body, on_note, shape)
 
     def embed(
         self, texts: str | Texts, *, model: str | None = None, kind: str = "document", dimensions: int | None = None
@@ -303,9 +307,11 @@ class ChatStream:
     too, Ctrl-C included.
     """
 
-    def __init__(self, client: Client, body: dict[str, Any], on_note: Callable[[str], None] | None) -> None:
+    def __init__(
+        self, client: Client, body: dict[str, Any], on_note: Callable[[str], None] | None, shape: Shape | None
+    ) -> None:
         self._client = client
-        self._growing = Growing(body)
+        self._growing = Growing(body, shape)
         self._on_note = on_note
         self._response: httpx.Response | None = None
         self._pieces = self._read()

@@ -16,8 +16,9 @@ from typing import Any, Generic, TypeVar
 import httpx
 
 from illama.client.reply import Growing, Reply, broke_off, framed, not_an_answer
+from illama.client.shapes import Shape
 from illama.discovery import Endpoint
-from illama.errors import HostError, ModelNotFoundError, RequestError, from_wire
+from illama.errors import HostError, ModelNotFoundError, from_wire
 from illama.transport import ANSWER_TIMEOUT, QUICK_TIMEOUT
 
 T = TypeVar("T")
@@ -196,25 +197,24 @@ def only(installed: Models, task: str) -> str:
     return str(max(usable, key=lambda m: str(m.get("modified_at") or ""))["name"])
 
 
-def chat(body: dict[str, Any]) -> Call[Reply]:
+def chat(body: dict[str, Any], shape: Shape | None = None) -> Call[Reply]:
     """One question, its answer as a whole or (`body` says so) as an event stream."""
-    return Call("POST", "/v1/chat/completions", lambda answer: Reply.of(answer, body), body, patient=True)
+    return Call("POST", "/v1/chat/completions", lambda answer: Reply.of(answer, body, shape), body, patient=True)
 
 
 def chat_body(
-    prompt: Prompt, *, system: str | None = None, response_format: Any = None, stream: bool = False, **fields: Any
+    prompt: Prompt, *, system: str | None = None, shape: Shape | None = None, stream: bool = False, **fields: Any
 ) -> dict[str, Any]:
     """The body of a question. Fields that are None are left out: the host's and the model's defaults count.
 
-    `prompt` is a text or a list of messages; `system` goes in front of them. `response_format` is "json", a JSON
-    schema, a class with `model_json_schema()` (as pydantic's have), or OpenAI's object.
+    `prompt` is a text or a list of messages; `system` goes in front of them. `shape` is what the answer is to be.
     """
     messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
     body: dict[str, Any] = {"messages": messages, **{k: v for k, v in fields.items() if v is not None}}
-    if response_format is not None:
-        body["response_format"] = _response_format(response_format)
+    if shape is not None:
+        body["response_format"] = shape.response_format
     if stream:
         body.update(stream=True, stream_options={"include_usage": True})
     return body
@@ -269,21 +269,6 @@ def _vectors(answer: Any) -> Vectors:
 
 def _ranking(answer: Any) -> Ranking:
     return [(int(each["index"]), float(each["relevance_score"])) for each in answer["results"]]
-
-
-def _response_format(wanted: Any) -> dict[str, Any]:
-    if wanted == "json":
-        return {"type": "json_object"}
-    schema = wanted.model_json_schema() if hasattr(wanted, "model_json_schema") else wanted
-    if not isinstance(schema, Mapping):
-        raise RequestError(
-            f"response_format is of type {type(wanted).__name__}.",
-            hint='Give "json", a JSON schema as a dict, a pydantic class, or the object of OpenAI\'s API.',
-            param="response_format",
-        )
-    if schema.get("type") in {"text", "json_object", "json_schema"}:
-        return dict(schema)
-    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": dict(schema), "strict": True}}
 
 
 def _models(answer: Any) -> Models:

@@ -167,6 +167,7 @@ class Answer:
             "choices": [self._choice(at, answer) for at, answer in enumerate(answers)],
             "usage": _usage(turn),
             "timings": turn.timings(),
+            "origin": turn.entry.origin(),
         }
 
     def _choice(self, at: int, answer: Collected) -> dict[str, Any]:
@@ -210,7 +211,14 @@ class Answer:
         )
         if usage:
             frames += _frame(
-                {**self._base, "object": "chat.completion.chunk", "choices": [], "usage": _usage(turn), **last}
+                {
+                    **self._base,
+                    "object": "chat.completion.chunk",
+                    "choices": [],
+                    "usage": _usage(turn),
+                    **last,
+                    "origin": turn.entry.origin(),
+                }
             )
         return frames + b"data: [DONE]\n\n"
 

@@ -6,6 +6,8 @@ drawn (`display`), how a line is read (`grammar`).
 
 from __future__ import annotations
 
+import random
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +15,8 @@ from IPython.core.error import StdinNotImplementedError, UsageError
 
 from illama.config import Settings
 from illama.errors import IllamaError
-from illama.notebook import display
+from illama.notebook import display, replies, values
+from illama.notebook.code import code_of
 from illama.notebook.commands import Ask, Chat
 from illama.notebook.preferences import Illama
 from illama.notebook.stopping import Stopped
@@ -34,18 +37,24 @@ class Asker:
 
         Raises Stopped if the cell is interrupted, and what the host refuses with; what had come stays, marked.
         """
+        form = ask.format or ("json" if ask.schema else "md")
         thread = self._threads.get(ask.thread or "")
-        messages = thread.with_question(ask.prompt, ask.system)
+        question = values.put(ask.prompt, {name: self._variable(name) for name in ask.variables})
+        messages = thread.with_question(question, ask.system)
+        temperature = self._chosen.temperature if ask.temperature is None else ask.temperature
         options = {
             "model": ask.model or thread.model or self._chosen.model or None,
             "max_tokens": ask.max_tokens,
-            "temperature": self._chosen.temperature if ask.temperature is None else ask.temperature,
-            "seed": ask.seed,
+            "temperature": temperature,
+            # Drawn here rather than by the engine, so that the reply knows what it takes to have the same again.
+            "seed": random.getrandbits(31) if ask.seed is None and temperature != 0 else ask.seed,
+            "response_format": self._evaluated(ask.schema) if ask.schema else "json" if form == "json" else None,
             "device": self._chosen.device or None,
         }
         given = {name: value for name, value in options.items() if value is not None}
         streaming = Settings.load().stream
-        place = display.answer(self._shell, ask.format, live=streaming and self._chosen.stream and ask.stream)
+        live = streaming and self._chosen.stream and ask.stream
+        place = display.answer(self._shell, "md" if form == "code" else form, live=live)
         stream = self._client().stream(messages, on_note=place.note, **given)
         try:
             with stream:
@@ -61,12 +70,34 @@ class Asker:
             place.stopped("broken off")
             raise
         reply = stream.reply
+        stamp = replies.stamp(reply) if self._chosen.stamp else None
         # Numbers differ from run to run: with ILLAMA_STREAM=0 a notebook's output is to be compared, so it has none.
-        place.done(display.summary(reply) if streaming else "")
+        place.done(replies.summary(reply) if streaming else "", stamp)
         if ask.thread:
             self._threads.keep(thread, messages, reply)
         if ask.out:
             self._shell.user_ns[ask.out] = reply
+        if form == "code":
+            self._next_cell(reply.text)
+        _ = reply.parsed  # what does not fit its schema fails the cell
+
+    def _variable(self, name: str) -> Any:
+        if name not in self._shell.user_ns:
+            raise UsageError(f"There is no variable {name}.")
+        return self._shell.user_ns[name]
+
+    def _evaluated(self, expression: str) -> Any:
+        try:
+            return self._shell.ev(expression)
+        except Exception as problem:  # noqa: BLE001 - it is the user's own expression
+            raise UsageError(f"--json {expression}: {type(problem).__name__}: {problem}") from None
+
+    def _next_cell(self, answer: str) -> None:
+        code = code_of(answer)
+        if code:
+            self._shell.set_next_input(code)
+        else:
+            print("illama: there is no code in the answer.", file=sys.stderr)  # noqa: T201
 
     def chat(self, chat: Chat) -> None:
         """Ask what is typed below the cell, until an empty line. Raises UsageError where nobody can type."""

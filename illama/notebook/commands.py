@@ -5,12 +5,16 @@ Knows: nothing but the fields. Does not know: how a line is read (`grammar`), or
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Ask:
-    """A question: `prompt` is what the user wrote, to the letter. None stands for the default."""
+    """A question: `prompt` is what the user wrote, to the letter. None stands for the default.
+
+    `variables` and `out` are names of the user's variables, `schema` is an expression of theirs. `format` is one of
+    `grammar.FORMATS`; None is "json" where there is a schema, else "md".
+    """
 
     prompt: str
     model: str | None = None
@@ -18,8 +22,10 @@ class Ask:
     max_tokens: int | None = None
     temperature: float | None = None
     seed: int | None = None
-    format: str = "md"
+    schema: str | None = None
+    format: str | None = None
     out: str | None = None
+    variables: list[str] = field(default_factory=list)
     thread: str | None = None
     stream: bool = True
 

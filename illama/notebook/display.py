@@ -6,6 +6,7 @@ host, the magics' grammar. A model's text is made harmless by `illama.notebook.n
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 import uuid
@@ -30,15 +31,18 @@ class Answer(Protocol):
     def add(self, piece: str) -> None:
         """Show a further piece of the answer."""
 
-    def done(self, summary: str) -> None:
-        """Show the whole answer, and a line about it unless `summary` is empty."""
+    def done(self, summary: str, stamp: Mapping[str, Any] | None = None) -> None:
+        """Show the whole answer, and a line about it unless `summary` is empty.
+
+        Where the place is a cell, `stamp` goes into the output's metadata.
+        """
 
     def stopped(self, reason: str) -> None:
         """Show what there is of the answer, if anything, marked with the reason why there is no more."""
 
 
 def answer(shell: Any, form: str, *, live: bool) -> Answer:
-    """The place for an answer in this shell: a cell's output or the terminal. `form` is "md" or "text".
+    """The place for an answer in this shell: a cell's output or the terminal. `form` is "md", "text" or "json".
 
     Unless `live`, nothing is shown before the end, and then only once.
     """
@@ -56,14 +60,24 @@ class Area:
     """One display of a cell: shown once, then updated in place."""
 
     def __init__(self, shell: Any) -> None:
+        self._shell = shell
         self._publisher = shell.display_pub
         self._id = uuid.uuid4().hex
         self.shown = False
 
-    def show(self, bundle: Mapping[str, str]) -> None:
+    def show(self, bundle: Mapping[str, Any], metadata: Mapping[str, Any] | None = None) -> None:
         """Replace what the display shows by this bundle of MIME types."""
-        self._publisher.publish(data=dict(bundle), transient={"display_id": self._id}, update=self.shown)
+        self._publisher.publish(
+            data=dict(bundle),
+            metadata=dict(metadata or {}),
+            transient={"display_id": self._id},
+            update=self.shown,
+        )
         self.shown = True
+
+    def another(self) -> Area:
+        """A display of its own below this one."""
+        return Area(self._shell)
 
 
 class CellAnswer:
@@ -73,6 +87,7 @@ class CellAnswer:
         self, area: Area, form: str, *, live: bool = True, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._area = area
+        self._tree = form == "json"
         self._bundle = _markdown_bundle if form == "md" else _text_bundle
         self._live = live
         self._clock = clock
@@ -92,18 +107,37 @@ class CellAnswer:
         if self._live and self._clock() >= self._due:
             self._draw("")
 
-    def done(self, summary: str) -> None:
+    def done(self, summary: str, stamp: Mapping[str, Any] | None = None) -> None:
         """See `Answer`."""
-        self._draw(summary)
+        metadata = {"illama": dict(stamp)} if stamp else {}
+        value = _parsed("".join(self._pieces)) if self._tree else None
+        if value is None:
+            self._draw(summary, metadata)
+            return
+        # A tree has no room for the line below it, so that is a display of its own.
+        plain = json.dumps(value, indent=2, ensure_ascii=False)
+        bundle = {"application/json": value, "text/plain": neutral.plain(plain)}
+        self._area.show(bundle, {"application/json": {"expanded": True}, **metadata})
+        if summary:
+            self._area.another().show(_text_bundle("", summary))
 
     def stopped(self, reason: str) -> None:
         """See `Answer`."""
         if self._pieces or self._area.shown:
             self._draw(f"⏹ {reason}")
 
-    def _draw(self, line: str) -> None:
-        self._area.show(self._bundle("".join(self._pieces), line))
+    def _draw(self, line: str, metadata: Mapping[str, Any] | None = None) -> None:
+        self._area.show(self._bundle("".join(self._pieces), line), metadata)
         self._due = self._clock() + _PAUSE + _PAUSE_PER_CHARACTER * self._length
+
+
+def _parsed(text: str) -> Any:
+    """The object or array that a text is, or None."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict | list) else None
 
 
 def _markdown_bundle(text: str, line: str) -> dict[str, str]:
@@ -143,7 +177,7 @@ class TerminalAnswer:
             sys.stdout.write(neutral.plain(piece))
             sys.stdout.flush()
 
-    def done(self, summary: str) -> None:
+    def done(self, summary: str, stamp: Mapping[str, Any] | None = None) -> None:
         """See `Answer`."""
         self._end(summary)
 
@@ -159,29 +193,3 @@ class TerminalAnswer:
         sys.stdout.flush()
         if line:
             print(f"[{line}]", file=sys.stderr, flush=True)  # noqa: T201
-
-
-def summary(reply: Any) -> str:
-    """One line about a finished `illama.client.Reply`: tokens, speed, first token, model, device."""
-    timings: Mapping[str, Any] = reply.timings
-    tokens = reply.usage.get("completion_tokens", timings.get("predicted_n"))
-    parts: list[str] = []
-    if tokens is not None:
-        parts.append(f"{tokens} token{'' if tokens == 1 else 's'}")
-    if timings.get("predicted_per_second"):
-        parts.append(f"{timings['predicted_per_second']:.1f} tokens/s")
-    if timings.get("ttft_ms") is not None:
-        parts.append(f"first token after {seconds(timings['ttft_ms'])}")
-    if (timings.get("load_ms") or 0) >= 100:
-        parts.append(f"loaded in {seconds(timings['load_ms'])}")
-    device = f" on {timings['device']}" if timings.get("device") else ""
-    parts.append(f"{reply.model}{device}")
-    if reply.finish_reason == "length":
-        parts.append("cut at its token limit")
-    return " · ".join(parts)
-
-
-def seconds(milliseconds: float) -> str:
-    """A time as people read it: `0.18 s`, `12 s`."""
-    value = milliseconds / 1000
-    return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"

@@ -6,6 +6,7 @@ Knows: verbs, options, what a value may look like. Does not know: IPython, the m
 from __future__ import annotations
 
 import argparse
+import ast
 import keyword
 import re
 import shlex
@@ -17,7 +18,7 @@ from typing import Any, NoReturn
 from illama.notebook import commands
 from illama.notebook.commands import Ask, Command
 
-FORMATS = ("md", "text")
+FORMATS = ("md", "text", "code", "json")
 PROGRAMS = ("openai", "langchain", "open-webui", "curl")
 CELL = "%%illama"
 
@@ -84,6 +85,14 @@ def _identifier(raw: str) -> str:
     return raw
 
 
+def _expression(raw: str) -> str:
+    try:
+        ast.parse(raw, mode="eval")
+    except SyntaxError:
+        raise argparse.ArgumentTypeError(f"{raw!r} is no name of a type or schema") from None
+    return raw
+
+
 def _positive(raw: str) -> int:
     if not raw.isascii() or not raw.isdigit() or int(raw) < 1:
         raise argparse.ArgumentTypeError(f"{raw!r} is not a whole number from 1")
@@ -107,14 +116,30 @@ def _question(parser: Parser) -> None:
     add("-t", "--temperature", metavar="TEMP", type=_temperature, help="0 is the likeliest word, always; up to 2")
     add("--seed", metavar="N", type=int, help="makes a random choice repeatable")
     add(
+        "--json",
+        dest="schema",
+        metavar="SCHEMA",
+        type=_expression,
+        help="answer in JSON of this shape: a pydantic model, a dataclass, a TypedDict or a JSON schema of yours;\n"
+        "the Reply's `parsed` is an instance of it",
+    )
+    add(
         "-f",
         "--format",
         metavar="|".join(FORMATS),
         choices=FORMATS,
-        default="md",
-        help="md: Markdown (the default); text: as it is",
+        help="md: Markdown (the default); text: as it is; code: puts the code into the next cell; json: as a tree",
     )
     add("-o", "--out", metavar="VAR", type=_identifier, help="puts the whole answer (an illama Reply) into VAR")
+    add(
+        "--var",
+        dest="variables",
+        metavar="NAME",
+        type=_identifier,
+        action="append",
+        default=[],
+        help="puts this variable's value where the question says {NAME}, or below it; may be given several times",
+    )
     add("--thread", metavar="NAME", help="goes on with the conversation of this name, or begins it")
     add("--no-stream", dest="stream", action="store_false", help="shows the answer when it is complete, not before")
 
@@ -122,8 +147,8 @@ def _question(parser: Parser) -> None:
 def _cell_parser() -> Parser:
     parser = Parser(
         CELL,
-        "Ask a model with the whole cell. The cell's text is sent as it is: braces, $ and quotes mean nothing here.\n"
-        "In the first line, {name} is a variable's value, as in every IPython magic.",
+        "Ask a model with the whole cell. The cell's text is sent as it is: braces, $ and quotes mean nothing here,\n"
+        "but for {NAME} of a --var NAME. In the first line, {name} is a variable's value, as in every IPython magic.",
     )
     parser.add_argument("model", metavar="MODEL", nargs="?", help="default: %%illama use's, else the one loaded")
     _question(parser)

@@ -57,6 +57,15 @@ class Entry:
         values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {**values, **{key: dict(values[key]) for key in _OBJECTS}, "aliases": list(self.aliases)}
 
+    def origin(self) -> dict[str, Any]:
+        """What it takes to have the same model again: for anybody's eyes, so a local file goes by its name alone."""
+        source = dict(self.source)
+        if source.get("file"):
+            source["file"] = str(source["file"]).replace("\\", "/").rpartition("/")[2]
+        recipe = {name: value for name, value in self.recipe.items() if value is not None}
+        found = {"source": source, "recipe": recipe, "weight_format": self.weight_format, "digest": self.digest}
+        return {name: value for name, value in found.items() if value}
+
     @classmethod
     def from_json(cls, data: object) -> Entry:
         """Make the entry that `to_json` wrote. Keys that this version does not know are left out.
