@@ -36,9 +36,7 @@ def document(host: RunningHost) -> dict[str, Any]:
 @pytest.fixture
 def handlers() -> list[type[Handler]]:
     """Every handler in the host's own route table."""
-    application = Host(Settings.load(), None, on_demand=True).application()
-    rules = [rule for group in application.default_router.rules for rule in group.target.rules]
-    return [rule.target for rule in rules]
+    return [route.handler for route in Host.table()]
 
 
 def test_every_method_of_every_handler_says_what_it_takes_and_answers(handlers: list[type[Handler]]) -> None:

@@ -134,8 +134,9 @@ class Host:
             told["ILLAMA_DEVICE"] = "unset (a GPU if there is one, else the CPU)"
         return told
 
-    def application(self) -> web.Application:
-        """The table of handlers."""
+    @staticmethod
+    def table() -> list[openapi.Route]:
+        """The paths and their handlers."""
         routes: list[tuple[Any, ...]] = [
             (r"/", base.Root),
             (r"/health", base.Health),
@@ -162,8 +163,11 @@ class Host:
             (r"/api/push", refusals.Push),
             (r"/api/blobs/(.+)", refusals.Blobs, ("digest",)),
         ]
-        mine = {"host": self}
-        table = [openapi.Route(*route) for route in routes]
+        return [openapi.Route(*route) for route in routes]
+
+    def application(self) -> web.Application:
+        """What the server runs."""
+        mine, table = {"host": self}, self.table()
         pages: dict[type, Callable[[], bytes]] = {
             MetricsHandler: lambda: self.metrics.render(self.dispatcher.loaded()),
             openapi.OpenApi: functools.cache(lambda: openapi.render(table)),

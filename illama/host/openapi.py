@@ -61,11 +61,16 @@ class OpenAIFailure(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class OllamaFailure(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Every error of `/api`, and the last line of a stream that failed. `code` and `hint` are ours."""
+    """Every error of `/api`, and the last line of a stream that failed. All but `error` is ours.
+
+    `job` and `status_code` come with a pull that failed.
+    """
 
     error: str
     code: str
     hint: str | msgspec.UnsetType = msgspec.UNSET
+    job: str | msgspec.UnsetType = msgspec.UNSET
+    status_code: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class OpenApi(Handler):
