@@ -16,6 +16,13 @@ from illama.host import answers_ollama as answers
 
 THINKER = "{% if enable_thinking %}<think>{% endif %}</think>"
 
+TOOLS = "{% for tool in tools %}<tool_call>{{ tool }}</tool_call>{% endfor %}"
+CALLS = (
+    'Let me see.<tool_call>\n{"name": "weather", "arguments": {"city": "Paris"}}\n</tool_call>\n'
+    '<tool_call>\n{"name": "weather", "arguments": {"city": "Rome"}}\n</tool_call>'
+)
+WEATHER = {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
@@ -24,6 +31,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
     fake_model(home, "small", context_length=64)
     fake_model(home, "bad", load_error="the weights are cut")
     fake_model(home, "thinker", chat_template=THINKER)
+    fake_model(home, "caller", chat_template=TOOLS, text=CALLS)
     with running_host(home) as running:
         yield running
 
@@ -178,6 +186,20 @@ def test_reasoning_is_told_apart(host: RunningHost) -> None:
     assert "".join(piece["message"]["content"] for piece in pieces) == "The answer."
     whole = generate(host, content, model="thinker", stream=False, think=True).json()
     assert (whole["thinking"], whole["response"]) == ("hm, well", "The answer.")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_each_call_is_told_whole_with_its_arguments_as_an_object(host: RunningHost, stream: bool) -> None:
+    response = chat(host, model="caller", stream=stream, tools=[{"type": "function", "function": WEATHER}])
+    told = lines(response) if stream else [response.json()]
+    calls = [call["function"] for line in told for call in line["message"].get("tool_calls", ())]
+    assert [(call["name"], call["arguments"]) for call in calls] == [
+        ("weather", {"city": "Paris"}),
+        ("weather", {"city": "Rome"}),
+    ]
+    assert [call["index"] for call in calls] == [0, 1]
+    assert "".join(line["message"]["content"] for line in told).strip() == "Let me see."
+    assert told[-1]["done_reason"] == "stop"
 
 
 def test_a_conversation_with_calls_and_results_is_taken(host: RunningHost) -> None:

@@ -125,6 +125,7 @@ class ChatCompletion(Answer):
     choices: list[ChatChoice]
     usage: Usage
     timings: Timings
+    origin: dict[str, Any]  # ours: the model's source, recipe, weight format and digest
 
 
 class Delta(Answer):
@@ -155,6 +156,7 @@ class ChatChunk(Answer):
     choices: list[ChunkChoice]
     usage: Usage | Maybe = msgspec.UNSET
     timings: Timings | Maybe = msgspec.UNSET
+    origin: dict[str, Any] | Maybe = msgspec.UNSET
 
 
 class TextLogprobs(Answer):

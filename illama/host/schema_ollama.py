@@ -237,10 +237,8 @@ def _answered(waiting: list[tuple[str, str]], name: str | None) -> str:
 
 
 def _image(data: str, where: str) -> dict[str, Any]:
-    kinds = {"/9j/": "jpeg", "iVBOR": "png", "R0lG": "gif", "UklG": "webp", "Qk": "bmp"}
+    kinds = {"/9j/": "jpeg", "iVBOR": "png", "R0lG": "gif", "UklG": "webp"}
     kind = next((kind for start, kind in kinds.items() if data.startswith(start)), None)
     if kind is None:
-        raise RequestError(
-            f"{where} is not the base64 of an image.", hint="Send JPEG, PNG, GIF, WebP or BMP.", param=where
-        )
+        raise RequestError(f"{where} is not the base64 of an image.", hint="Send PNG, JPEG, WebP or GIF.", param=where)
     return {"type": "image_url", "image_url": {"url": f"data:image/{kind};base64,{data}"}}
