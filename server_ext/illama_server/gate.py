@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _REQUEST_HEADERS = ("Accept", "Accept-Language", "Content-Type", "User-Agent", "X-Request-Id")
 _ANSWER_HEADERS = ("Content-Type", "Content-Encoding", "Cache-Control", "Retry-After", "X-Request-Id")
 # Seconds between two notes that an answer is still under way, which keep a hub from ending the server.
-_STILL_HERE = 30.0
+_STILL_HERE = 10.0
 
 
 @web.stream_request_body
