@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support_grammar import expression
 from support_host import RunningHost, events, fake_model, running_host
 
 HERMES = "{% for tool in tools %}<tool_call>{% endfor %}{{ message.tool_calls }}{% if message.role == 'tool' %}"
@@ -79,8 +80,10 @@ def test_no_tools_are_told_where_none_may_be_called(host: RunningHost) -> None:
 @pytest.mark.parametrize("model", ["plain", "hermes"])
 def test_a_required_call_is_guided_for_every_model(host: RunningHost, model: str) -> None:
     message = told(host, model, tools=[WEATHER, NOW], tool_choice="required")
-    schema = json.loads(message["structured"]["json_schema"])
-    assert [one["properties"]["name"]["const"] for one in schema["anyOf"]] == ["weather", "now"]
+    pattern = expression(message["structured"]["grammar"])
+    assert pattern.fullmatch('{"name": "weather", "arguments": {"city": "Paris"}}')
+    assert pattern.fullmatch('{"name": "now", "arguments": {}}')
+    assert not pattern.fullmatch('{"name": "other", "arguments": {}}')
     assert ("tools" in message) == (model == "hermes")
     if model == "plain":
         assert "Tells the weather." in message["messages"][0]["content"]
@@ -89,7 +92,9 @@ def test_a_required_call_is_guided_for_every_model(host: RunningHost, model: str
 def test_a_named_call_is_guided_to_that_function(host: RunningHost) -> None:
     for choice in (NAMED, {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [NAMED]}}):
         message = told(host, "plain", tools=[WEATHER, NOW], tool_choice=choice)
-        assert json.loads(message["structured"]["json_schema"])["properties"]["name"] == {"const": "weather"}
+        pattern = expression(message["structured"]["grammar"])
+        assert pattern.fullmatch('{"name": "weather", "arguments": {}}')
+        assert not pattern.fullmatch('{"name": "now", "arguments": {}}')
 
 
 def test_a_guided_answer_is_not_to_be_reasoned_about(host: RunningHost) -> None:
@@ -231,9 +236,10 @@ def test_what_cannot_be_is_refused_by_name(host: RunningHost, body: dict[str, An
         ({"guided_choice": ["a.", "b"]}, "regex"),
         ({"grammar": 'root ::= "a"'}, "grammar"),
         ({"guided_grammar": 'root ::= "a"'}, "grammar"),
-        ({"guided_json": {"type": "object"}}, "json_schema"),
+        ({"guided_json": {"type": "object"}}, "grammar"),
+        ({"guided_json": {"not": {}}}, "json_schema"),
         ({"structured_outputs": {"regex": "a"}}, "regex"),
-        ({"response_format": {"type": "json_object"}}, "json_schema"),
+        ({"response_format": {"type": "json_object"}}, "grammar"),
     ],
 )
 def test_every_way_to_guide_an_answer_reaches_the_engine(host: RunningHost, body: dict[str, Any], kind: str) -> None:

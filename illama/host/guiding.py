@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from illama.errors import RequestError
+from illama.host.json_grammar import grammar_of
 
 
 class JsonSchema(msgspec.Struct):
@@ -89,6 +90,12 @@ def structured(request: Guided) -> dict[str, str] | None:
     if kind in ("json", "format"):
         kind, value = "json_schema", value if isinstance(value, str) else json.dumps(value)
     return {kind: value, "param": param}
+
+
+def compact(structured: dict[str, str]) -> dict[str, str]:
+    """The same, with a schema turned into a grammar of compact JSON, if it can be."""
+    grammar = grammar_of(structured["json_schema"]) if "json_schema" in structured else None
+    return {"grammar": grammar, "param": structured.get("param", "response_format")} if grammar else structured
 
 
 def _format(wanted: ResponseFormat | None) -> Any:

@@ -26,6 +26,7 @@ from illama.engine.protocol import Facts
 from illama.errors import IllamaError, RequestError
 from illama.host import parsing, tasks
 from illama.host.dispatcher import Dispatcher
+from illama.host.guiding import compact
 from illama.host.runs import Run
 from illama.host.tools import Tools, guide, history, instructed, short_id
 from illama.registry import Entry
@@ -235,7 +236,7 @@ class _Answer:
             sampling["seed"] = (sampling["seed"] + self._choice) % 2**32  # else all answers would be the same
         message = {"messages": ask.messages, "sampling": sampling, "stop": ask.stop, **ask.more}
         if "prompt" in ask.more:
-            return {**message, "structured": ask.structured}
+            return {**message, "structured": compact(ask.structured) if ask.structured else None}
         # 1. What the model is told: its template may know tools, or not.
         rendered = bool(tools.functions) and facts["tools"]
         message["messages"] = history(ask.messages, style, tools if rendered else None)
@@ -249,7 +250,8 @@ class _Answer:
             structured = guide(tools)
         elif rendered and structured and "json_schema" in structured:
             structured = guide(tools, json.loads(structured["json_schema"]))
-        message["structured"], self._guided = structured, structured is not None
+        message["structured"] = compact(structured) if structured else None
+        self._guided = structured is not None
         # 3. What reads its answer. What is guided is the answer itself, from its first token on: no reasoning then.
         grammar: parsing.Grammar | None = None
         if structured and callable:
