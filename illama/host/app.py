@@ -24,7 +24,20 @@ from tornado import httpserver, netutil, web
 import illama
 from illama.config import Settings
 from illama.errors import ConfigError, HostError, PortInUseError
-from illama.host import base, completions, keys, ollama, ollama_chat, openai, openapi, pulling, refusals, state, vectors
+from illama.host import (
+    base,
+    completions,
+    keys,
+    ollama,
+    ollama_chat,
+    openai,
+    openapi,
+    pulling,
+    refusals,
+    responses,
+    state,
+    vectors,
+)
 from illama.host.devices import Devices
 from illama.host.dispatcher import Dispatcher
 from illama.host.jobs import Jobs
@@ -146,6 +159,7 @@ class Host:
             (r"/v1/models/(.+)", openai.Model, ("model",)),
             (r"/v1/chat/completions", openai.ChatCompletions),
             (r"/v1/completions", completions.Completions),
+            (r"/v1/responses", responses.Responses),
             (r"/v1/embeddings", vectors.Embeddings),
             (r"/v1/rerank", vectors.Rerank),
             (r"/api/embed", vectors.Embed),

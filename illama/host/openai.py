@@ -5,11 +5,9 @@ Knows: the field names, chunks and statuses of OpenAI's API. Does not know: sche
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 import uuid
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -19,11 +17,9 @@ from illama.errors import CancelledError, IllamaError
 from illama.host import answers, schema
 from illama.host.base import Handler
 from illama.host.operations import Operation
+from illama.host.sse import DONE, PING_EVERY, EventStream, frame
 from illama.host.turn import CallArguments, CallBegins, Collected, Event, Text, Thought, Turn
 from illama.registry import Entry
-
-# Seconds between two comments in a stream that waits.
-_PING_EVERY = 2.0
 
 
 class Models(Handler):
@@ -55,7 +51,7 @@ def _model(entry: Entry) -> answers.Model:
     return answers.Model(entry.name, "model", created, str(entry.source.get("repo") or "illama"))
 
 
-class ChatCompletions(Handler):
+class ChatCompletions(EventStream):
     """`POST /v1/chat/completions`, whole or streamed."""
 
     needs = "inference"
@@ -95,44 +91,15 @@ class ChatCompletions(Handler):
         wait = self.host.settings.header_wait_sec if request.header_wait is None else request.header_wait
         try:
             # The status is held back until the engine has accepted the request, so that a refusal has its own.
-            if not await self._pinging(turn, turn.open(), wait):
+            if not await self.pinging(turn.open(), wait, turn.describe):
                 return
-            self._begin()
+            self.begin_events()
             opening = b"".join(self._answer.opening(choice) for choice in range(request.n or 1))
-            if await self.push(opening) and await self._pinging(turn, turn.news(), _PING_EVERY):
+            if await self.push(opening) and await self.pinging(turn.news(), PING_EVERY, turn.describe):
                 await self._follow(turn, request)
         except IllamaError as error:
             self._error = error
-            if not self.streaming:
-                raise
-            await self.push(_frame(self.shape(error)) + b"data: [DONE]\n\n")
-
-    async def _pinging(self, turn: Turn, work: Awaitable[None], wait: float) -> bool:
-        """Await something, telling the client what it waits for. False, with `work` cancelled: the client has gone."""
-        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(self.gone.wait())
-        either: set[asyncio.Future[Any]] = {task, gone}
-        try:
-            while True:
-                await asyncio.wait(either, timeout=wait, return_when=asyncio.FIRST_COMPLETED)
-                if task.done():
-                    task.result()
-                    return True
-                if self.gone.is_set():
-                    return False
-                self._begin()
-                if not await self.push(f": {turn.describe()}\n\n".encode()):
-                    return False
-                wait = min(_PING_EVERY, max(wait, 0.1) * 2)
-        finally:
-            gone.cancel()
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, IllamaError):
-                await task
-
-    def _begin(self) -> None:
-        self.set_header("Content-Type", "text/event-stream; charset=utf-8")
-        self.set_header("Cache-Control", "no-cache")
-        self.set_header("X-Accel-Buffering", "no")  # reverse proxies that buffer know this header
+            await self.fail_stream(error)
 
     async def _follow(self, turn: Turn, request: schema.ChatRequest) -> None:
         # No task for each piece: a client that leaves cancels the turn, which then ends what is awaited here.
@@ -210,7 +177,7 @@ class Answer:
             self._chunk({}, choice, None, reason, last) for choice, reason in sorted(self._reasons.items())
         )
         if usage:
-            frames += _frame(
+            frames += frame(
                 {
                     **self._base,
                     "object": "chat.completion.chunk",
@@ -220,7 +187,7 @@ class Answer:
                     "origin": turn.entry.origin(),
                 }
             )
-        return frames + b"data: [DONE]\n\n"
+        return frames + DONE
 
     def _told(self, logprobs: Sequence[Sequence[Any]]) -> dict[str, Any]:
         content = []
@@ -238,7 +205,7 @@ class Answer:
         more: dict[str, Any] | None = None,
     ) -> bytes:
         body = {"index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
-        return _frame({**self._base, "object": "chat.completion.chunk", "choices": [body], **(more or {})})
+        return frame({**self._base, "object": "chat.completion.chunk", "choices": [body], **(more or {})})
 
 
 def _call(id: str, name: str, arguments: str) -> dict[str, Any]:
@@ -254,7 +221,3 @@ def _usage(turn: Turn) -> dict[str, Any]:
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": usage["cached_tokens"]},
     }
-
-
-def _frame(body: object) -> bytes:
-    return b"data: " + msgspec.json.encode(body) + b"\n\n"
