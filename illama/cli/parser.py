@@ -113,13 +113,21 @@ def _model_verbs(verb: Any) -> None:
         "pull:pull",
         "fetch a model",
         "SOURCE is a name of the catalogue (smollm2, qwen3:8b), a repository on the hub (OpenVINO/Qwen3-8B-int4-ov,\n"
-        "ORG/REPO@REVISION, ORG/REPO-GGUF:Q4_K_M), a local folder in OpenVINO's format, or a local .gguf file.\n"
+        "ORG/REPO@REVISION, ORG/REPO-GGUF:Q4_K_M), a local folder, or a local .gguf file. A checkpoint (safetensors)\n"
+        "is converted; that takes twice its size in memory, and an environment of its own, made once when you agree.\n"
         "Nothing is ever overwritten. The pull is the host's: it goes on when this terminal goes, and who asks for it\n"
         "again joins it. Ctrl-C cancels it, unless somebody else waits for it. What was fetched is kept.",
     )
     made.add_argument("source", metavar="SOURCE", help="catalogue name, repository, folder or .gguf file")
     made.add_argument("--name", metavar="NAME", help="what the model is to be called here")
     made.add_argument("--device", metavar="DEVICE", help="pin it to an OpenVINO device: CPU, GPU, GPU.1, NPU")
+    made.add_argument(
+        "--weight-format",
+        choices=("int4", "int8", "fp16", "auto"),
+        help="what a checkpoint's weights become; auto, unless given, suits its size and task",
+    )
+    made.add_argument("--trust-remote-code", action="store_true", help="run the code that its repository brings")
+    made.add_argument("--yes", action="store_true", help="make the converter's environment, if needed, without asking")
     made.add_argument("--cancel", action="store_true", help="cancel that pull, whoever waits for it; takes its id too")
 
     made = verb("list", "models:list_models", "list the models that are installed")

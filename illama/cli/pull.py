@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from illama.cli import text
 from illama.config import Settings
+from illama.errors import ConverterNeededError
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -32,19 +33,43 @@ def pull(args: argparse.Namespace, settings: Settings) -> int:
     with Client(settings=settings) as client:
         client.connect()
         text.warn(client.warnings)
-        done = fetch(client, source, name=args.name, device=args.device)
+        done = fetch(
+            client,
+            source,
+            name=args.name,
+            device=args.device,
+            weight_format=args.weight_format,
+            trust_remote_code=args.trust_remote_code,
+            make_environment=args.yes,
+        )
     print(f"{done['name']} is there already." if done.get("existing") else f"Pulled {done['name']}.")
     return 0
 
 
-def fetch(client: Client, source: str, *, name: str | None = None, device: str | None = None) -> dict[str, Any]:
-    """Pull with progress on stderr. Returns the last event, whose `name` is the model's.
+def fetch(client: Client, source: str, **wanted: Any) -> dict[str, Any]:
+    """Pull with progress on stderr. Returns the last event, whose `name` is the model's. `wanted` is `Client.pull`'s.
 
-    When it is interrupted it says on stderr what became of the pull, and raises KeyboardInterrupt.
+    Asks on a terminal whether the converter's environment is to be made, if it is needed. When it is interrupted it
+    says on stderr what became of the pull, and raises KeyboardInterrupt.
     """
+    try:
+        return _fetch(client, source, **wanted)
+    except ConverterNeededError as problem:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()) or not _agreed(problem):
+            raise
+    return _fetch(client, source, **{**wanted, "make_environment": True})
+
+
+def _agreed(problem: ConverterNeededError) -> bool:
+    print(f"{text.harmless(problem.message)}\n{text.harmless(problem.hint)}", file=sys.stderr)
+    print("Make that environment now? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
+def _fetch(client: Client, source: str, **wanted: Any) -> dict[str, Any]:
     progress = Progress()
     last: dict[str, Any] = {}
-    events = client.pull(source, name=name, device=device)
+    events = client.pull(source, **wanted)
     try:
         with events:
             for last in events:

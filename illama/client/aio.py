@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
@@ -19,10 +19,13 @@ from illama.client.pulling import Stopped, read
 from illama.client.reply import Growing, Reply
 from illama.client.session import ClientBase
 from illama.client.shapes import Shape, shape_of
-from illama.client.wire import Call, Models, Prompt, Ranking, Texts, Vectors
+from illama.client.wire import Call, Models, Prompt, Ranking, Texts, Vectors, Wanted
 from illama.config import Settings
 from illama.discovery import Endpoint
 from illama.errors import ForbiddenError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 T = TypeVar("T")
 
@@ -171,15 +174,13 @@ class AsyncClient(ClientBase):
         """The pulls that run, and those that ended lately. See `Client.jobs`."""
         return await self._ask(wire.jobs())
 
-    async def pull(
-        self, source: str, *, name: str | None = None, device: str | None = None
-    ) -> AsyncGenerator[dict[str, Any], None]:
+    async def pull(self, source: str, **wanted: Unpack[Wanted]) -> AsyncGenerator[dict[str, Any], None]:
         """Fetch a model, and iterate over its progress with `async for`. See `Client.pull`.
 
         Who leaves, by being cancelled too, has stopped watching and the pull goes on: `stop_pull` cancels it. Use
         `contextlib.aclosing` if you may leave early: an abandoned asynchronous generator is closed late.
         """
-        response, _ = await self.open(wire.pull(source, name, device, self._hub_token(source)))
+        response, _ = await self.open(wire.pull(source, self._hub_token(source), **wanted))
         last: dict[str, Any] = {}
         try:
             async for line in _lines(response):

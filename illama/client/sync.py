@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
@@ -21,10 +21,13 @@ from illama.client.pulling import Pulling, Stopped, read
 from illama.client.reply import Growing, Reply
 from illama.client.session import ClientBase
 from illama.client.shapes import Shape, shape_of
-from illama.client.wire import Call, Models, Prompt, Ranking, Texts, Vectors
+from illama.client.wire import Call, Models, Prompt, Ranking, Texts, Vectors, Wanted
 from illama.config import Settings
 from illama.discovery import Endpoint
 from illama.errors import ForbiddenError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 T = TypeVar("T")
 
@@ -194,16 +197,19 @@ class Client(ClientBase):
         """The pulls that run, and those that ended lately: `id`, `source`, `state`, `status`, `completed`, `total`…"""
         return self._ask(wire.jobs())
 
-    def pull(self, source: str, *, name: str | None = None, device: str | None = None) -> Pulling:
+    def pull(self, source: str, **wanted: Unpack[Wanted]) -> Pulling:
         """Fetch a model, and iterate over its progress. Nothing is sent before the first item is asked for.
 
         Each item has `status`, mostly `phase`, and `completed` and `total` in bytes; the last one is
         `{"status": "success", "name": …}`. Raises PullError and others. The pull is the host's: who asks for one that
         runs joins it, and it goes on when all have left, unless it is stopped; see `Pulling`.
+
+        `wanted` may have what `Wanted` lists. Raises ConverterNeededError if a checkpoint is to be converted and the
+        environment for that has to be made first, unless `make_environment` agrees to it.
         """
         watcher = secrets.token_hex(8)
-        call = wire.pull(source, name, device, self._hub_token(source), watcher=watcher)
-        stop = wire.stop_pull(source, name=name, watcher=watcher)
+        call = wire.pull(source, self._hub_token(source), watcher, **wanted)
+        stop = wire.stop_pull(source, name=wanted.get("name"), watcher=watcher)
         return Pulling(source, self._progress(source, call), lambda: self._ask(stop) if self.session.known() else None)
 
     def _progress(self, source: str, call: Call[None]) -> Generator[dict[str, Any], None, None]:

@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
 import httpx
 
@@ -20,6 +20,9 @@ from illama.client.shapes import Shape
 from illama.discovery import Endpoint
 from illama.errors import HostError, ModelNotFoundError, from_wire
 from illama.transport import ANSWER_TIMEOUT, QUICK_TIMEOUT
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 T = TypeVar("T")
 Prompt = str | Sequence[Mapping[str, Any]]
@@ -144,12 +147,24 @@ def unload(model: str, *, force: bool) -> Call[None]:
     return Call("POST", "/api/generate", _nothing, body, patient=True)
 
 
-def pull(
-    source: str, name: str | None, device: str | None, hf_token: str | None = None, *, watcher: str | None = None
-) -> Call[None]:
-    """Fetch or make a model: the answer is a stream of JSON lines, see `progress`."""
-    given = {"model": source, "name": name, "device": device, "hf_token": hf_token, "watcher": watcher, "stream": True}
-    return Call("POST", "/api/pull", _nothing, {k: v for k, v in given.items() if v is not None}, patient=True)
+class Wanted(TypedDict, total=False):
+    """What may be asked of a pull beside its source."""
+
+    name: str | None  # what the model is to be called here
+    device: str | None  # the OpenVINO device that it is pinned to
+    weight_format: str | None  # what a checkpoint's weights become: "int4", "int8", "fp16" or "auto"
+    trust_remote_code: bool  # run the code that its repository brings
+    make_environment: bool  # make the converter's environment if it is needed
+
+
+def pull(source: str, hf_token: str | None = None, watcher: str | None = None, **wanted: Unpack[Wanted]) -> Call[None]:
+    """Fetch or make a model: the answer is a stream of JSON lines, see `progress`. None and False are not sent."""
+    unknown = wanted.keys() - Wanted.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"a pull has no {', '.join(sorted(unknown))}")
+    given = {"model": source, **wanted, "hf_token": hf_token, "watcher": watcher, "stream": True}
+    body = {key: value for key, value in given.items() if value not in {None, False}}
+    return Call("POST", "/api/pull", _nothing, body, patient=True)
 
 
 def stop_pull(

@@ -6,7 +6,7 @@ Knows: the requests' fields, lines of JSON, who may name what. Does not know: ho
 from __future__ import annotations
 
 import ipaddress
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -22,6 +22,8 @@ from illama.pull import localize
 class PullRequest(msgspec.Struct):
     """The body of `POST /api/pull`. `model` is the source; `name` is what the model is to be called here.
 
+    `weight_format` is what a checkpoint's weights become; `trust_remote_code` lets the code run that a repository
+    brings; `make_environment` agrees to the converter's environment being made, if it is needed.
     `hf_token` is the user's token for the hub; it is never logged or kept. `watcher` is a word of the client's own
     choice, by which `DELETE /api/pull` knows whose connection this is.
     """
@@ -29,6 +31,9 @@ class PullRequest(msgspec.Struct):
     model: str | None = None
     name: str | None = None
     device: str | None = None
+    weight_format: Literal["int4", "int8", "fp16", "auto"] | None = None
+    trust_remote_code: bool | None = None
+    make_environment: bool | None = None
     stream: bool | None = None
     hf_token: str | None = None
     watcher: str | None = None
@@ -66,8 +71,17 @@ class Pull(Handler):
         self._check_source(source)
         if request.hf_token and not self._is_local():
             raise ForbiddenError("A hub's token is taken from this machine alone.", hint="Leave hf_token out.")
+        if request.trust_remote_code and not self._is_local():
+            raise ForbiddenError("Code of a repository is run for this machine alone.", hint="Pull it from there.")
         token = request.hf_token or self.host.settings.hf_token
-        wanted = {"source": source, "name": name, "device": request.device}
+        wanted = {
+            "source": source,
+            "name": name,
+            "device": request.device,
+            "weight_format": request.weight_format,
+            "trust_remote_code": bool(request.trust_remote_code),
+            "make_environment": bool(request.make_environment),
+        }
         watch = self.host.jobs.join(wanted, token, request.watcher)
         try:
             await (self._whole(watch) if request.stream is False else self._lines(watch))

@@ -46,6 +46,9 @@ class Pull:
     source: str
     name: str | None = None
     device: str | None = None
+    weight_format: str | None = None
+    trust_remote_code: bool = False
+    yes: bool = False
     cancel: bool = False
 
 

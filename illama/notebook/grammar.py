@@ -6,8 +6,6 @@ Knows: verbs, options, what a value may look like. Does not know: IPython, the m
 from __future__ import annotations
 
 import argparse
-import ast
-import keyword
 import re
 import shlex
 import sys
@@ -15,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from illama.notebook import commands
+from illama.notebook import commands, kinds
 from illama.notebook.commands import Ask, Command
 
 FORMATS = ("md", "text", "code", "json")
@@ -79,47 +77,17 @@ class _Help(argparse.Action):
         raise HelpAsked(parser.format_help().strip())
 
 
-def _identifier(raw: str) -> str:
-    if not raw.isidentifier() or keyword.iskeyword(raw):
-        raise argparse.ArgumentTypeError(f"{raw!r} is not a name that a Python variable can have")
-    return raw
-
-
-def _expression(raw: str) -> str:
-    try:
-        ast.parse(raw, mode="eval")
-    except SyntaxError:
-        raise argparse.ArgumentTypeError(f"{raw!r} is no name of a type or schema") from None
-    return raw
-
-
-def _positive(raw: str) -> int:
-    if not raw.isascii() or not raw.isdigit() or int(raw) < 1:
-        raise argparse.ArgumentTypeError(f"{raw!r} is not a whole number from 1")
-    return int(raw)
-
-
-def _temperature(raw: str) -> float:
-    try:
-        value = float(raw)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 2:
-        raise argparse.ArgumentTypeError(f"{raw!r} is not a number from 0 to 2")
-    return value
-
-
 def _question(parser: Parser) -> None:
     add = parser.add_argument
     add("-s", "--system", metavar="SYSTEM", help="the system message")
-    add("-n", "--max-tokens", metavar="MAX", type=_positive, help="longest answer, in tokens")
-    add("-t", "--temperature", metavar="TEMP", type=_temperature, help="0 is the likeliest word, always; up to 2")
+    add("-n", "--max-tokens", metavar="MAX", type=kinds.positive, help="longest answer, in tokens")
+    add("-t", "--temperature", metavar="TEMP", type=kinds.temperature, help="0 is the likeliest word, always; up to 2")
     add("--seed", metavar="N", type=int, help="makes a random choice repeatable")
     add(
         "--json",
         dest="schema",
         metavar="SCHEMA",
-        type=_expression,
+        type=kinds.expression,
         help="answer in JSON of this shape: a pydantic model, a dataclass, a TypedDict or a JSON schema of yours;\n"
         "the Reply's `parsed` is an instance of it",
     )
@@ -130,12 +98,12 @@ def _question(parser: Parser) -> None:
         choices=FORMATS,
         help="md: Markdown (the default); text: as it is; code: puts the code into the next cell; json: as a tree",
     )
-    add("-o", "--out", metavar="VAR", type=_identifier, help="puts the whole answer (an illama Reply) into VAR")
+    add("-o", "--out", metavar="VAR", type=kinds.identifier, help="puts the whole answer (an illama Reply) into VAR")
     add(
         "--var",
         dest="variables",
         metavar="NAME",
-        type=_identifier,
+        type=kinds.identifier,
         action="append",
         default=[],
         help="puts this variable's value where the question says {NAME}, or below it; may be given several times",
@@ -170,6 +138,14 @@ def _pull(parser: Parser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="smollm2, or any other source that `illama pull` takes")
     parser.add_argument("--name", metavar="NEW", help="the name to keep it under")
     parser.add_argument("--device", metavar="DEVICE", help="the device that it shall always run on")
+    parser.add_argument(
+        "--weight-format",
+        metavar="FORMAT",
+        choices=("int4", "int8", "fp16", "auto"),
+        help="what a checkpoint's weights become: int4, int8, fp16 or auto",
+    )
+    parser.add_argument("--trust-remote-code", action="store_true", help="run the code that its repository brings")
+    parser.add_argument("--yes", action="store_true", help="make the converter's environment, if it is needed")
     parser.add_argument("--cancel", action="store_true", help="cancel that pull, whoever waits for it")
 
 
@@ -213,7 +189,9 @@ def _logs(parser: Parser) -> None:
         default="host",
         help="host, unless given",
     )
-    parser.add_argument("-n", dest="lines", metavar="N", type=_positive, default=50, help="how many; 50 unless given")
+    parser.add_argument(
+        "-n", dest="lines", metavar="N", type=kinds.positive, default=50, help="how many; 50 unless given"
+    )
 
 
 def _program(raw: str) -> str:

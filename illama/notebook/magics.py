@@ -90,13 +90,19 @@ class IllamaMagics(Magics):
     def _pull(self, pull: commands.Pull) -> Any:
         from illama.notebook import progress
 
-        given = {name: value for name, value in (("name", pull.name), ("device", pull.device)) if value is not None}
+        given = {
+            "name": pull.name,
+            "device": pull.device,
+            "weight_format": pull.weight_format,
+            "trust_remote_code": pull.trust_remote_code,
+            "make_environment": pull.yes,
+        }
         if pull.cancel:
             stopped = self.client.stop_pull(pull.source, name=pull.name)
             print(stopped.sentence("%illama"))  # noqa: T201
             return None
         place = progress.place(self.shell, live=Settings.load().stream)
-        events = self.client.pull(pull.source, **given)
+        events = self.client.pull(pull.source, **{name: value for name, value in given.items() if value})
         last: dict[str, Any] = {}
         try:
             with events:

@@ -14,6 +14,7 @@ from illama.errors import PullError
 from illama.pull.children import Finished
 
 _KILLED = -9
+_TAIL = 20_000  # characters of the output that are looked through
 _ERROR = re.compile(r"^(?:[A-Za-z_][\w.]*(?:Error|Exception)\b|ERROR:)", re.MULTILINE)
 
 
@@ -119,15 +120,18 @@ _ENVIRONMENT = (
 
 def of_conversion(done: Finished, name: str, log: Path) -> PullError:
     """The error for a conversion of `name` that ended without a model."""
-    return _error(f"{name} could not be converted", done, log, _CONVERSION)
+    # The reason is at the end; what a library warned of on its way there is none.
+    kind = _kind(_last_error(done.output), _CONVERSION) or _kind(done.output[-_TAIL:], _CONVERSION)
+    return _error(f"{name} could not be converted", done, log, kind)
 
 
 def of_environment(done: Finished, log: Path) -> PullError:
     """The error for an environment of the converter that could not be made."""
-    return _error("The converter's environment could not be made", done, log, _ENVIRONMENT)
+    # Not by pip's last words: without a network, these are that there is no such version.
+    return _error("The converter's environment could not be made", done, log, _kind(done.output[-_TAIL:], _ENVIRONMENT))
 
 
-def _error(what: str, done: Finished, log: Path, kinds: tuple[_Kind, ...]) -> PullError:
+def _error(what: str, done: Finished, log: Path, kind: _Kind | None) -> PullError:
     where = f"The full log: {log}."
     if done.code == _KILLED:
         message = f"{what}: its process was killed, most likely by the system for lack of memory."
@@ -135,7 +139,6 @@ def _error(what: str, done: Finished, log: Path, kinds: tuple[_Kind, ...]) -> Pu
     if done.code < 0:
         hint = "Pull again; if it stays so, another weight format may do."
         return PullError(f"{what}: its process died of signal {-done.code}.", hint=f"{hint} {where}")
-    kind = _kind(done.output, kinds)
     said = _said(done.output)
     quoted = f" ({said})" if said else ""
     if kind is None:
@@ -146,13 +149,8 @@ def _error(what: str, done: Finished, log: Path, kinds: tuple[_Kind, ...]) -> Pu
     return PullError(f"{what}: {kind.what}{quoted}.", hint=f"{kind.hint} {where}", status=kind.status)
 
 
-def _kind(output: str, kinds: tuple[_Kind, ...]) -> _Kind | None:
-    # The reason is at the end; what a library warned of on its way there is none.
-    for tail in (_last_error(output), output[-20_000:]):
-        found = next((kind for kind in kinds if any(mark in tail for mark in kind.marks)), None)
-        if found:
-            return found
-    return None
+def _kind(text: str, kinds: tuple[_Kind, ...]) -> _Kind | None:
+    return next((kind for kind in kinds if any(mark in text for mark in kind.marks)), None)
 
 
 def _last_error(output: str) -> str:

@@ -20,7 +20,7 @@ def fresh(settings: Settings, what: str) -> Path:
     Raises OSError.
     """
     settings.log_dir.mkdir(parents=True, exist_ok=True)
-    old = sorted(settings.log_dir.glob("job-*.log"), key=lambda path: path.stat().st_mtime)
+    old = sorted(settings.log_dir.glob("job-*.log"))  # by their moments
     for path in old[: max(len(old) - KEEP + 1, 0)]:
         path.unlink(missing_ok=True)
     moment = datetime.now().astimezone().strftime("%Y%m%dT%H%M%S%f")

@@ -61,8 +61,8 @@ def prove(subject: Subject, pinned: str | None, settings: Settings, progress: Pr
     try:
         device = asyncio.run(_device(subject, pinned, settings))
         progress.report("prove", f"trying {subject.name} on {device}")
-        with _engine(settings, log) as engine:
-            return _try(engine, subject, device, settings, progress)
+        with engine(settings, log) as started:
+            return _try(started, subject, device, settings, progress)
     except PullError:
         raise
     except IllamaError as problem:
@@ -90,8 +90,8 @@ async def _device(subject: Subject, pinned: str | None, settings: Settings) -> s
     return chosen
 
 
-class _Engine:
-    """An engine's process: what is told to it, and what it tells."""
+class Engine:
+    """An engine's process: what is told to it, and what it tells. `engine` starts one."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -100,6 +100,7 @@ class _Engine:
         self.thread.start()
 
     def tell(self, message: dict[str, Any]) -> None:
+        """Send a message."""
         assert self._process.stdin is not None, "its input is a pipe"
         with contextlib.suppress(BrokenPipeError):  # it has ended, which `news` tells
             self._process.stdin.write(protocol.encode(message))
@@ -135,7 +136,8 @@ class _Engine:
 
 
 @contextmanager
-def _engine(settings: Settings, log: Path) -> Iterator[_Engine]:
+def engine(settings: Settings, log: Path) -> Iterator[Engine]:
+    """A process of the engine's interpreter, that is gone afterwards. Its standard error goes to `log`."""
     with log.open("ab") as stderr:
         try:
             process = subprocess.Popen(
@@ -147,20 +149,20 @@ def _engine(settings: Settings, log: Path) -> Iterator[_Engine]:
             )
         except OSError as problem:
             raise IllamaError(f"The engine's process cannot be started: {problem.strerror}.") from problem
-    engine = _Engine(process)
+    started = Engine(process)
     try:
-        yield engine
+        yield started
     finally:
         process.kill()
         process.wait()
-        engine.thread.join()
+        started.thread.join()
         for pipe in (process.stdin, process.stdout):
             if pipe:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
 
 
-def _try(engine: _Engine, subject: Subject, device: str, settings: Settings, progress: Progress) -> dict[str, str]:
+def _try(engine: Engine, subject: Subject, device: str, settings: Settings, progress: Progress) -> dict[str, str]:
     engine.tell(
         {
             "op": "load",
