@@ -154,7 +154,7 @@ def test_ps_without_a_host_says_that_nothing_is_loaded_and_starts_none(home, cap
     assert main(["ps"]) == 0
     assert "Nothing is loaded" in capsys.readouterr().out
     assert main(["ps", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"models": [], "jobs": []}
+    assert json.loads(capsys.readouterr().out) == []
     assert not (home / "run").exists()
 
 

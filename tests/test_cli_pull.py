@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -130,5 +131,7 @@ def test_ps_shows_the_pulls_that_run_and_those_that_failed(play, capsys):
         "phi4    1a   downloading x          33 % of 3 B   0            0 seconds ago",
         "qwen3   2b   failed: No [2J room.   -             0            0 seconds ago",
     ]
-    assert main(["ps", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["jobs"] == play.jobs
+    assert main(["ps", "--pulls"]) == 0
+    assert re.search(r"^smollm2 +3c +success +- +0 ", capsys.readouterr().out, re.MULTILINE)
+    assert main(["ps", "--pulls", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == play.jobs

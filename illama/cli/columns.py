@@ -14,7 +14,7 @@ from illama.cli import text
 Row = Mapping[str, Any]
 Columns = Mapping[str, Callable[[Row], str]]
 
-# Letters of a failure's reason that a table shows; all of it is in `illama ps --json`.
+# Letters of a failure's reason that a table shows; all of it is in `illama ps --pulls --json`.
 _REASON = 100
 
 

@@ -67,7 +67,10 @@ def ps(args: argparse.Namespace, settings: Settings) -> int:
     with _running_host(settings) as client:
         models, jobs = (client.ps(), client.jobs()) if client else ([], [])
     if args.json:
-        return _json({"models": models, "jobs": jobs})
+        return _json(jobs if args.pulls else models)
+    if args.pulls:
+        print(columns.table(columns.JOBS, jobs) if jobs else "No pull is under way, and none ended lately.")
+        return 0
     if not client:
         print(NOTHING)
         return 0

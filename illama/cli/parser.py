@@ -138,6 +138,7 @@ def _model_verbs(verb: Any) -> None:
         "list the models that are loaded, and the pulls that run or failed",
         "UNTIL is the time left until an idle model is unloaded.",
     )
+    made.add_argument("--pulls", action="store_true", help="list the pulls instead, those that ended lately too")
     made.add_argument("--json", action="store_true", help="as JSON")
     made = verb("show", "models:show", "show what is known about a model")
     made.add_argument("model", nargs="?", metavar="MODEL", help="its name, or another name that it goes by")
