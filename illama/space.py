@@ -1,7 +1,7 @@
 """What takes room on the disk beside the models' own folders: whose it is, what is left over, how it is removed.
 
 Knows: the layout of the cache and of the registry's side rooms, and the locks that say what is in use. Does not know:
-how anything got there, HTTP. Nothing outside the registry and the cache is ever touched.
+how anything got there, HTTP. Nothing outside the registry, the cache and the converter's folder is touched.
 
     cache/downloads/NAME          what a pull fetched, or the part of it that has come; `.NAME.part` while it comes
     cache/downloads/.NAME.lock    held by the pull that is at it
@@ -11,6 +11,7 @@ how anything got there, HTTP. Nothing outside the registry and the cache is ever
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -59,8 +60,11 @@ def remove(registry: Registry, cache: Path, name: str) -> tuple[Entry, int]:
     return entry, freed
 
 
-def leftovers(registry: Registry, cache: Path) -> list[Leftover]:
-    """What nothing needs: unfinished and used-up downloads, models half made, what was compiled for models gone."""
+def leftovers(registry: Registry, cache: Path, converter: Path | None = None) -> list[Leftover]:
+    """What nothing needs: unfinished and used-up downloads, models half made, what was compiled for models gone.
+
+    `converter` is the environment that conversions of this version use: its neighbours are of other versions.
+    """
     used = {compiled(cache, entry) for entry in registry.entries()}
     found = [
         *(("staging", "a model that was never finished", path) for path in registry.abandoned()),
@@ -72,6 +76,7 @@ def leftovers(registry: Registry, cache: Path) -> list[Leftover]:
             for path in _children(cache / "compiled")
             if path not in used
         ),
+        *(("environment", "an environment of an older converter", path) for path in _environments(converter)),
     ]
     return [Leftover(kind, what, path, workspace.freed_by_deleting(path)) for kind, what, path in found]
 
@@ -87,7 +92,7 @@ def clear(registry: Registry, found: Iterable[Leftover]) -> tuple[int, list[Left
             if each.kind == "download" and not _take(each.path, held):
                 kept.append(each)
                 continue
-            if each.kind in {"download", "compiled"}:
+            if each.kind in {"download", "compiled", "environment"}:
                 workspace.delete(each.path)
         if each.path.exists():
             kept.append(each)
@@ -146,6 +151,28 @@ def _take(path: Path, held: ExitStack) -> bool:
     except (Timeout, OSError):
         return False
     return True
+
+
+def _environments(current: Path | None) -> list[Path]:
+    """Environments beside this one, and parts of ones that were never finished, from which no process runs."""
+    if current is None:
+        return []
+    others = [each for each in _children(current.parent) if each != current and (each / "pyvenv.cfg").is_file()]
+    return [each for each in others if not _runs_from(each)] if others else []
+
+
+def _runs_from(folder: Path) -> bool:
+    """Whether a process of this user runs, or installs, in an environment."""
+    import psutil
+
+    whole, inside = str(folder), f"{folder}{os.sep}"
+    for process in psutil.process_iter():
+        try:
+            if any(word == whole or inside in word for word in process.cmdline()):
+                return True
+        except psutil.Error:
+            continue
+    return False
 
 
 def _children(folder: Path) -> list[Path]:

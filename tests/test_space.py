@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -175,6 +177,22 @@ def test_leftovers_are_found_and_what_is_in_use_is_not(registry, cache):
     registry.discard(alive)
     assert registry.entries() == [entry]
     assert names(space.leftovers(registry, cache)) == {("download", "busy--half--1", 50)}
+
+
+def test_environments_of_other_converters_are_left_over_unless_a_process_runs_there(registry, cache, tmp_path):
+    current = tmp_path / "converter" / "optimum-2"
+    for name in ("optimum-2", "optimum-1", ".building-x", "running"):
+        put(tmp_path / "converter" / name / "pyvenv.cfg", 10)
+    put(tmp_path / "converter" / "notes" / "of-the-users.txt", 10)
+    script = tmp_path / "converter" / "running" / "wait.py"
+    script.write_text("print('here', flush=True); input()")
+    with subprocess.Popen([sys.executable, str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        found = space.leftovers(registry, cache, current)
+        process.stdin.close()
+    assert names(found) == {("environment", "optimum-1", 10), ("environment", ".building-x", 10)}
+    assert space.clear(registry, found) == (20, [])
+    assert {each.name for each in current.parent.iterdir()} == {"optimum-2", "running", "notes"}
 
 
 def test_what_comes_into_use_after_it_was_listed_is_kept_and_said(registry, cache):

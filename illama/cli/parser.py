@@ -166,8 +166,8 @@ def _model_verbs(verb: Any) -> None:
         "prune:prune",
         "delete what nothing needs any more",
         "Lists, and after asking deletes: downloads that were used or never finished and that no pull is at, models\n"
-        "that were never finished, what was compiled for models that are gone, broken indexes that were set aside.\n"
-        "Models stay, and nothing outside the registry and the cache is touched.",
+        "that were never finished, what was compiled for models that are gone, broken indexes that were set aside,\n"
+        "environments of older converters. Models stay, as does all that is in use.",
     )
     made.add_argument("--dry-run", action="store_true", help="only list it")
     made.add_argument("--yes", action="store_true", help="do not ask")

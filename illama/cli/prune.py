@@ -14,6 +14,7 @@ from illama.cli import text
 from illama.cli.models import in_force
 from illama.config import Settings
 from illama.errors import ConfigError
+from illama.pull import environment
 from illama.registry import Registry
 
 
@@ -25,7 +26,8 @@ def prune(args: argparse.Namespace, settings: Settings) -> int:
             hint="Run it on the host's machine, without ILLAMA_BASE_URL.",
         )
     registry = Registry(in_force(settings, "ILLAMA_REGISTRY_DIR", settings.registry_dir))
-    found = space.leftovers(registry, in_force(settings, "ILLAMA_CACHE_DIR", settings.cache_dir))
+    cache = in_force(settings, "ILLAMA_CACHE_DIR", settings.cache_dir)
+    found = space.leftovers(registry, cache, environment.place(settings))
     if args.json:
         print(json.dumps([each.to_json() for each in found], indent=2, ensure_ascii=False))
         return 0
