@@ -117,6 +117,17 @@ def stop(settings: Settings, *, force: bool = False) -> HostState | None:
     return state
 
 
+def pulls(state: HostState) -> list[str]:
+    """The sources of the pulls that this host has under way; none if it does not say at once."""
+    try:
+        with httpx.Client(**transport.options(state.url, named=False)) as http:
+            key = {"Authorization": f"Bearer {state.key}"}
+            told = http.get(state.url + "/api/ps", headers=key, timeout=HEALTH_WAIT).raise_for_status().json()
+            return [str(job["source"]) for job in told["jobs"] if job["state"] == "running"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return []
+
+
 def differences(settings: Settings, state: HostState) -> list[str]:
     """One sentence for each variable that is set here and that the running host has otherwise."""
     theirs = {**state.settings, "ILLAMA_HOST": state.host, "ILLAMA_PORT": state.port}

@@ -14,6 +14,7 @@ from support_host import eventually, running_host
 from support_hub import playing, repo_of
 from support_models import tiny_ir
 
+from illama.cli import main
 from illama.client import AsyncClient, Client
 from illama.config import Settings
 from illama.errors import CancelledError, NotFoundError, RequestError
@@ -225,6 +226,20 @@ def test_a_host_that_is_idle_stays_for_a_pull_and_ends_after_it(hub, home):
         let_go(hub)
         assert host.process.wait(30) == 0
     assert (home / "registry" / "phi-4").is_dir()
+
+
+def test_who_ends_the_host_is_told_of_its_pulls_which_go_on_in_the_next(hub, host, client, home, capsys):
+    with client.pull("phi4") as events:
+        part_way(events)
+    assert hub.halfway.wait(30)
+    assert main(["stop", "--host"]) == 0
+    assert "The pull of phi4 ended with it: `illama pull phi4` goes on" in capsys.readouterr().out
+    host.process.wait(30)
+    let_go(hub)
+    with running_host(home, HF_ENDPOINT=hub.url), client_of(home) as again:
+        *_, last = again.pull("phi4")
+    assert last["status"] == "success"
+    assert hub.sent["openvino_model.bin"] < 1.1 * len(WEIGHTS)
 
 
 @pytest.mark.anyio

@@ -186,8 +186,12 @@ def stop(args: argparse.Namespace, settings: Settings) -> int:
     if args.host:
         from illama import discovery
 
+        running = state.read(settings.run_dir)
+        pulls = discovery.pulls(running) if running else []
         ended = discovery.stop(settings, force=args.force)
         print(f"Ended {ended}." if ended else "No model host is running.")
+        for source in pulls:
+            print(f"The pull of {source} ended with it: `illama pull {source}` goes on from what is there.")
         return 0
     with _running_host(settings) as client:
         if not client:
