@@ -9,7 +9,6 @@ of its own that is thrown away. The compiled grammar stays in the tokenizer, so 
 
 from __future__ import annotations
 
-import json
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,15 +20,13 @@ import openvino_genai as genai
 from openvino import opset13 as ops
 
 from illama.engine.backend import reason
-from illama.engine.compact import grammar_of
 from illama.errors import RequestError
 
 
 def structured_output(structured: dict[str, str]) -> Any:
     """GenAI's configuration of what guides an answer: one of json_schema, regex, grammar. `param` is who said so."""
     given = {name: text for name, text in structured.items() if name != "param"}
-    grammar = grammar_of(json.loads(given["json_schema"])) if "json_schema" in given else None
-    return genai.StructuredOutputConfig(**({"grammar": grammar} if grammar else given))
+    return genai.StructuredOutputConfig(**given)
 
 
 class GrammarChecker:
