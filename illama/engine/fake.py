@@ -108,7 +108,7 @@ class FakeBackend:
         prompt = self._tokens("".join(texts))
         if not prompt and given is not None:
             raise RequestError("The prompt is empty: it has no tokens.", param="prompt")
-        prompt += [prompt[0]] * _IMAGE * len(request.get("images") or [])
+        prompt += prompt[:1] * _IMAGE * len(request.get("images") or [])
         if len(prompt) >= self.facts["context_length"]:
             raise ContextLengthError.of(self.facts["context_length"], len(prompt))
         return Prompt(len(prompt), end=self._options.get("prompt_end", ""))

@@ -17,7 +17,7 @@ import msgspec
 
 import illama
 from illama.host.base import Handler
-from illama.host.operations import JSON, PLAIN, Operation
+from illama.host.operations import JSON, LINES, PLAIN, Operation
 
 _REF = "#/components/schemas/{name}"
 _GROUP = re.compile(r"\([^()]*\)")
@@ -112,9 +112,9 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
         if each.request is not None:
             made["requestBody"] = {"required": True, "content": {JSON: {"schema": next(known)}}}
         content = {PLAIN if each.plain else JSON: {"schema": answer}}
-        if each.stream is not None:
-            content[each.media] = {"schema": next(known)}
         failure = failures["api" if path.startswith("/api") else "v1"]
+        if each.stream is not None:
+            content[each.media] = {"schema": _streamed(each.media, next(known), failure)}
         made["responses"] = {
             "200": {"description": "The answer.", **({} if method == "head" else {"content": content})},
             **{status: _failed(text, failure, method) for status, text in _FAILURES.items()},
@@ -148,6 +148,15 @@ def _operations(routes: Sequence[Route]) -> Iterator[tuple[Route, str, str, Oper
         for method in _METHODS:
             if method in route.handler.operations:
                 yield route, route.path, method, route.handler.operations[method]
+
+
+def _streamed(media: str, one: dict[str, Any], failure: dict[str, Any]) -> dict[str, Any]:
+    """One line, or one event with JSON as its data; the last one may be a failure, and of events `[DONE]`."""
+    either = {"anyOf": [one, failure]}
+    if media == LINES:
+        return either
+    data = {"type": "string", "contentMediaType": JSON, "contentSchema": either}
+    return {"type": "object", "properties": {"data": data}, "required": ["data"]}
 
 
 def _failed(description: str, failure: dict[str, Any], method: str) -> dict[str, Any]:
