@@ -62,15 +62,31 @@ def installed(client: Client, model: str) -> str:
 
 
 def answer(client: Client, question: Prompt, *, keep: list[Reply] | None = None, **options: Any) -> Reply:
-    """Stream one answer to stdout. If it is interrupted, what had come of it is put into `keep`."""
+    """Stream one answer to stdout. If it is interrupted, what had come of it is put into `keep`.
+
+    In a terminal the reasoning comes before it, dimmed; what is piped on is the answer alone.
+    """
     status = text.StatusLine()
     shown = text.harmless if sys.stdout.isatty() else str
-    stream = client.stream(question, on_note=status.show, **options)
+    thinking = False
+
+    def think(piece: str) -> None:
+        nonlocal thinking
+        status.clear()
+        sys.stdout.write(text.dimmed(text.harmless(piece)))
+        sys.stdout.flush()
+        thinking = True
+
+    on_thought = think if sys.stdout.isatty() else None
+    stream = client.stream(question, on_note=status.show, on_thought=on_thought, **options)
     status.show(f"waiting for {options.get('model') or 'the model'} …")
     try:
         with stream:
             for piece in stream:
                 status.clear()
+                if thinking:
+                    sys.stdout.write("\n\n")
+                    thinking = False
                 sys.stdout.write(shown(piece))
                 sys.stdout.flush()
     except KeyboardInterrupt:
@@ -79,7 +95,7 @@ def answer(client: Client, question: Prompt, *, keep: list[Reply] | None = None,
         raise
     finally:
         status.clear()
-        if stream.reply.text:
+        if stream.reply.text or thinking:
             sys.stdout.write("\n")
     return stream.reply
 

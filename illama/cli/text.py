@@ -55,6 +55,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("   ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
+def dimmed(text: str) -> str:
+    """The text as a terminal shows it with less weight."""
+    return f"\x1b[2m{text}\x1b[22m"
+
+
 def harmless(text: str) -> str:
     """The text without what a terminal would obey."""
     return text.translate(_CONTROLS)

@@ -115,6 +115,7 @@ class AsyncClient(ClientBase):
         stop: str | Texts | None = None,
         response_format: Any = None,
         on_note: Callable[[str], None] | None = None,
+        on_thought: Callable[[str], None] | None = None,
         **extra: Any,
     ) -> AsyncChatStream:
         """Ask, and iterate over the answer's pieces with `async for`. See `Client.stream`."""
@@ -133,7 +134,7 @@ class AsyncClient(ClientBase):
             header_wait=wire.NOTES_AFTER if on_note else None,
             **extra,
         )
-        return AsyncChatStream(self, body, on_note, shape)
+        return AsyncChatStream(self, body, shape, on_note, on_thought)
 
     async def embed(
         self, texts: str | Texts, *, model: str | None = None, kind: str = "document", dimensions: int | None = None
@@ -272,11 +273,12 @@ class AsyncChatStream:
     """`ChatStream` for `async for` and `async with`."""
 
     def __init__(
-        self, client: AsyncClient, body: dict[str, Any], on_note: Callable[[str], None] | None, shape: Shape | None
+        self, client: AsyncClient, body: dict[str, Any], shape: Shape | None, on_note: wire.Told, on_thought: wire.Told
     ) -> None:
         self._client = client
         self._growing = Growing(body, shape)
         self._on_note = on_note
+        self._on_thought = on_thought
         self._response: httpx.Response | None = None
         self._pieces = self._read()
         self._closed = False
@@ -325,7 +327,7 @@ class AsyncChatStream:
         self._response, _ = await self._client.open(wire.chat(body))
         try:
             async for line in _lines(self._response):
-                if piece := wire.feed(self._growing, line, self._on_note):
+                if piece := wire.feed(self._growing, line, self._on_note, self._on_thought):
                     yield piece
         except (httpx.HTTPError, httpx.StreamError):
             pass  # whether that matters depends on how far the answer had come

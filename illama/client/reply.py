@@ -138,7 +138,7 @@ class Growing:
     def __init__(self, request: dict[str, Any], shape: Shape | None = None) -> None:
         self.request = request
         self._shape = shape
-        self._thoughts: list[str] = []
+        self.thoughts: list[str] = []
         self.notes: list[str] = []
         self.done = False
         self._pieces: list[str] = []
@@ -181,8 +181,8 @@ class Growing:
         message: dict[str, Any] = {"role": "assistant", "content": text or (None if calls else "")}
         if calls:
             message["tool_calls"] = calls
-        if self._thoughts:
-            message["reasoning_content"] = "".join(self._thoughts)
+        if self.thoughts:
+            message["reasoning_content"] = "".join(self.thoughts)
         reason = self._finish_reason or ("cancelled" if cancelled and not self.done else None)
         return Reply(
             text=text, finish_reason=reason, message=message, request=self.request, shape=self._shape, **self._head
@@ -202,13 +202,15 @@ class Growing:
         if frame.get("error"):
             raise framed(frame)
         self._head.update({name: frame[name] for name in self._head if frame.get(name)})
-        choices = frame.get("choices") or [{}]
-        delta = choices[0].get("delta") or {}
-        self._finish_reason = choices[0].get("finish_reason") or self._finish_reason
+        # Of several answers (`n`) the first is what a stream of text can show.
+        first: dict[str, Any] = {}
+        choice = next((one for one in frame.get("choices") or () if not one.get("index")), first)
+        delta = choice.get("delta") or {}
+        self._finish_reason = choice.get("finish_reason") or self._finish_reason
         for call in delta.get("tool_calls") or []:
             self._add_call(call)
         if delta.get("reasoning_content"):
-            self._thoughts.append(delta["reasoning_content"])
+            self.thoughts.append(delta["reasoning_content"])
         text: str = delta.get("content") or ""
         if text:
             self._pieces.append(text)

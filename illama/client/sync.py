@@ -125,12 +125,14 @@ class Client(ClientBase):
         stop: str | Texts | None = None,
         response_format: Any = None,
         on_note: Callable[[str], None] | None = None,
+        on_thought: Callable[[str], None] | None = None,
         **extra: Any,
     ) -> ChatStream:
         """Ask as with `chat`, and iterate over the answer's pieces as they come.
 
         Nothing is sent before the first piece is asked for. `on_note` is called with what the host says while one
-        waits ("loading Phi-4 …", "queued 3").
+        waits ("loading Phi-4 …", "queued 3"), `on_thought` with the pieces of a model's reasoning, which are no part of
+        the answer's text.
         """
         shape = shape_of(response_format)
         body = wire.chat_body(
@@ -147,7 +149,7 @@ class Client(ClientBase):
             header_wait=wire.NOTES_AFTER if on_note else None,
             **extra,
         )
-        return ChatStream(self, body, on_note, shape)
+        return ChatStream(self, body, shape, on_note, on_thought)
 
     def embed(
         self, texts: str | Texts, *, model: str | None = None, kind: str = "document", dimensions: int | None = None
@@ -314,11 +316,12 @@ class ChatStream:
     """
 
     def __init__(
-        self, client: Client, body: dict[str, Any], on_note: Callable[[str], None] | None, shape: Shape | None
+        self, client: Client, body: dict[str, Any], shape: Shape | None, on_note: wire.Told, on_thought: wire.Told
     ) -> None:
         self._client = client
         self._growing = Growing(body, shape)
         self._on_note = on_note
+        self._on_thought = on_thought
         self._response: httpx.Response | None = None
         self._pieces = self._read()
         self._closed = False
@@ -367,7 +370,7 @@ class ChatStream:
         self._response, _ = self._client.open(wire.chat(body))
         try:
             for line in _lines(self._response):
-                if piece := wire.feed(self._growing, line, self._on_note):
+                if piece := wire.feed(self._growing, line, self._on_note, self._on_thought):
                     yield piece
         except (httpx.HTTPError, httpx.StreamError):
             pass  # whether that matters depends on how far the answer had come

@@ -62,12 +62,20 @@ def request(http: httpx.Client | httpx.AsyncClient, endpoint: Endpoint, call: Ca
     return http.build_request(call.method, url, json=call.body, headers=headers, timeout=timeout)
 
 
-def feed(growing: Growing, line: str, on_note: Callable[[str], None] | None) -> str:
-    """Give one line of an event stream to the answer, tell of a note that came with it, and return the new text."""
-    told = len(growing.notes)
+Told = Callable[[str], None] | None
+
+
+def feed(growing: Growing, line: str, on_note: Told, on_thought: Told) -> str:
+    """Give one line of an event stream to the answer, and return the new text.
+
+    Tells of a note and of a piece of reasoning that came with it.
+    """
+    notes, thoughts = len(growing.notes), len(growing.thoughts)
     piece = growing.feed(line)
-    if on_note and len(growing.notes) > told:
+    if on_note and len(growing.notes) > notes:
         on_note(growing.notes[-1])
+    if on_thought and len(growing.thoughts) > thoughts:
+        on_thought(growing.thoughts[-1])
     return piece
 
 
