@@ -1,0 +1,163 @@
+"""The real small model, guided: calls of tools, schemas, expressions and grammars, by OpenAI's own client."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pydantic
+import pytest
+from support_host import RunningHost, running_host
+from support_models import real_model_cache
+from support_schema import misfit
+
+from illama.host.json_grammar import grammar_of
+
+pytestmark = pytest.mark.slow
+
+MODEL = "SmolLM2-135M-Instruct"
+LIGHT: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "room": {"type": "string", "enum": ["kitchen", "hall"]},
+        "colour": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}, "maxItems": 3},
+        "name": {"type": "string", "maxLength": 12},
+    },
+    "required": ["room", "colour", "name"],
+    "additionalProperties": False,
+}
+TOOL: Any = {"type": "function", "function": {"name": "set_light", "description": "Sets a lamp.", "parameters": LIGHT}}
+# Everything that a grammar made here may hold, for GenAI's own compiler.
+ALL_KINDS: dict[str, Any] = {
+    "$defs": {"Tree": {"properties": {"next": {"anyOf": [{"$ref": "#/$defs/Tree"}, {"type": "null"}]}}}},
+    "type": "object",
+    "properties": {
+        "tree": {"$ref": "#/$defs/Tree"},
+        "code": {"type": "string", "pattern": '^[A-Z]{2}-\\d+ ?(é|世|"|\\\\)$'},
+        "day": {"type": "string", "format": "date"},
+        "mail": {"type": "string", "format": "email"},
+        "share": {"type": "number", "minimum": 0, "maximum": 1},
+        "count": {"type": ["integer", "null"], "minimum": -20, "maximum": 1200},
+        "any": {},
+        "map": {"type": "object", "additionalProperties": {"type": "boolean"}},
+        "pair": {"prefixItems": [{"const": 1}, {"const": 'a "b" \\ 世\n'}]},
+        "long": {"type": "string", "maxLength": 4000},
+    },
+}
+
+
+class City(pydantic.BaseModel):
+    name: str = pydantic.Field(max_length=20)
+    large: bool
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
+    registry = real_model_cache() / "registry"
+    home = tmp_path_factory.mktemp("home")
+    with running_host(home, ILLAMA_ENGINE="openvino", ILLAMA_REGISTRY_DIR=str(registry)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(host: RunningHost) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{host.url}/v1", api_key=host.key, max_retries=0) as made:
+        yield made
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_required_call_fits_its_schema_whole_and_streamed(client: openai.OpenAI, seed: int) -> None:
+    body: Any = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "Make the kitchen red."}],
+        "tools": [TOOL],
+        "tool_choice": "required",
+        "temperature": 0.8,
+        "seed": seed,
+        "max_tokens": 200,
+    }
+    whole = client.chat.completions.create(**body).choices[0]
+    assert whole.finish_reason == "tool_calls"
+    (call,) = whole.message.tool_calls or ()
+    assert call.type == "function"
+    assert misfit(json.loads(call.function.arguments), LIGHT) == ""
+    with client.chat.completions.stream(**body) as stream:
+        stream.until_done()
+        streamed = stream.get_final_completion().choices[0].message
+    (call,) = streamed.tool_calls or ()
+    assert misfit(json.loads(call.function.arguments), LIGHT) == ""
+
+
+def test_an_answer_is_parsed_into_a_class(client: openai.OpenAI) -> None:
+    ask: Any = {"role": "user", "content": "What is the capital of France?"}
+    parsed = client.chat.completions.parse(model=MODEL, messages=[ask], response_format=City).choices[0].message.parsed
+    assert isinstance(parsed, City)
+    response = client.responses.parse(model=MODEL, input=ask["content"], text_format=City)
+    assert isinstance(response.output_parsed, City)
+
+
+def test_a_call_through_the_responses_api_fits_too(client: openai.OpenAI) -> None:
+    tool: Any = {"type": "function", "name": "set_light", "parameters": LIGHT}
+    response = client.responses.create(model=MODEL, input="Make the hall blue.", tools=[tool], tool_choice="required")
+    (item,) = response.output
+    assert item.type == "function_call"
+    assert misfit(json.loads(item.arguments), LIGHT) == ""
+
+
+@pytest.mark.parametrize(
+    ("body", "pattern"),
+    [
+        ({"regex": "(red|green), \\d{2}"}, r"(red|green), \d{2}"),
+        ({"guided_choice": ["yes.", "no!"]}, r"yes\.|no!"),
+        ({"grammar": 'root ::= "colour: " ("red" | "blue")'}, "colour: (red|blue)"),
+        ({"response_format": {"type": "json_object"}, "max_tokens": 400, "temperature": 0}, r"\{.*"),
+    ],
+)
+def test_an_answer_is_guided_by_what_was_asked_for(host: RunningHost, body: dict[str, Any], pattern: str) -> None:
+    answer = host.chat(MODEL, "Say something.", **body).json()
+    assert re.fullmatch(pattern, answer["choices"][0]["message"]["content"], re.DOTALL)
+
+
+def test_grammars_of_all_kinds_compile_and_what_they_guide_fits(host: RunningHost) -> None:
+    assert grammar_of(json.dumps(ALL_KINDS))
+    form = {"type": "json_schema", "json_schema": {"name": "all", "schema": ALL_KINDS}}
+    for seed in range(3):
+        answer = host.chat(MODEL, "Say something.", response_format=form, max_tokens=300, seed=seed, temperature=1.5)
+        assert answer.status_code == 200, answer.text
+        choice = answer.json()["choices"][0]
+        if choice["finish_reason"] == "stop":
+            assert isinstance(json.loads(choice["message"]["content"]), dict)
+
+
+def test_several_answers_of_one_seed_differ_and_come_again(host: RunningHost) -> None:
+    body = {"n": 3, "seed": 5, "temperature": 1.0, "max_tokens": 16}
+    texts = [
+        [choice["message"]["content"] for choice in host.chat(MODEL, "Tell a story.", **body).json()["choices"]]
+        for _ in range(2)
+    ]
+    assert texts[0] == texts[1]
+    assert len(set(texts[0])) == 3
+
+
+def test_a_broken_grammar_is_the_requests_fault_alone(host: RunningHost) -> None:
+    refused = host.chat(MODEL, "x", grammar="root ::= (")
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "grammar"
+    assert host.chat(MODEL, "x", max_tokens=2).status_code == 200
+
+
+def test_special_tokens_stay_in_the_text_where_a_format_needs_them_but_not_those_that_end_it() -> None:
+    genai = pytest.importorskip("openvino_genai")
+    from illama.engine.genai import Prompts
+
+    tokenizer = genai.Tokenizer(str(real_model_cache() / "registry" / MODEL))
+    ids = [
+        int(i)
+        for i in tokenizer.encode("<|im_start|>Grüße 世界 😀<|im_end|>", add_special_tokens=False).input_ids.data[0]
+    ]
+    prompts = Prompts(tokenizer, 64, {2})
+    assert prompts.decode([ids]) == ["Grüße 世界 😀"]
+    assert prompts.decode([ids], special=True) == ["<|im_start|>Grüße 世界 😀"]
