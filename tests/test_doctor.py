@@ -16,7 +16,7 @@ from illama.cli import main
 from illama.doctor import report
 from illama.doctor.finding import failed, ok, warning
 from illama.doctor.judge import judge
-from illama.notebook import commands, grammar, magics, tables
+from illama.notebook import arguments, commands, grammar, magics, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"openvino", "openvino_genai", "torch", "transformers", "huggingface_hub", "gguf", "numpy", "pandas", "tornado"}
@@ -121,7 +121,7 @@ def test_the_magic_works_in_a_kernel_which_has_an_event_loop_of_its_own(monkeypa
 
 def test_the_magic_takes_no_arguments_and_gives_a_table():
     assert grammar.parse_line("doctor") == commands.Doctor()
-    with pytest.raises(grammar.GrammarError):
+    with pytest.raises(arguments.GrammarError):
         grammar.parse_line("doctor now")
     table = tables.examined([{"level": "failure", "check": "GPU", "says": "it is <gone>", "do": "Look."}])
     assert "FAILURE" in repr(table)

@@ -111,6 +111,22 @@ def test_a_variable_that_is_not_there_is_a_usage_error(shell: Any, host: Host):
     assert host.requests == []
 
 
+def test_images_of_variables_and_files_follow_the_words(shell: Any, host: Host, tmp_path: Path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\nrest")
+    shell.user_ns["photo"] = b"\xff\xd8\xffrest"
+    shell.run_cell_magic("illama", f"--image photo --image '{tmp_path}/a.png' --thread t", "What is it?")
+    words, *images = asked(host)["messages"][-1]["content"]
+    assert words == {"type": "text", "text": "What is it?"}
+    assert [each["image_url"]["url"].partition(";")[0] for each in images] == ["data:image/jpeg", "data:image/png"]
+    assert "What is it?\n[image_url]" in repr(shell.run_line_magic("illama", "thread show t"))
+
+
+def test_an_image_that_is_not_there_is_an_error_that_asks_nobody(shell: Any, host: Host):
+    with pytest.raises(RequestError, match="nothing"):
+        shell.run_cell_magic("illama", "--image nothing", "What is it?")
+    assert host.requests == []
+
+
 def test_format_code_puts_the_code_into_the_next_cell(shell: Any, host: Host, monkeypatch: pytest.MonkeyPatch):
     put: list[str] = []
     monkeypatch.setattr(shell, "set_next_input", put.append)

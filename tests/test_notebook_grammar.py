@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from illama.notebook.arguments import GrammarError, HelpAsked
 from illama.notebook.commands import Ask, Chat, List, Logs, Ps, Pull, Remove, Show, Stop, Thread, Use
-from illama.notebook.grammar import VERBS, GrammarError, HelpAsked, parse_cell, parse_line
+from illama.notebook.grammar import VERBS, parse_cell, parse_line
 
 
 def test_a_bare_cell_magic_asks_the_default_model():

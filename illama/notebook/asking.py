@@ -40,7 +40,7 @@ class Asker:
         form = ask.format or ("json" if ask.schema else "md")
         thread = self._threads.get(ask.thread or "")
         question = values.put(ask.prompt, {name: self._variable(name) for name in ask.variables})
-        messages = thread.with_question(question, ask.system)
+        messages = thread.with_question(self._with_images(question, ask.images), ask.system)
         temperature = self._chosen.temperature if ask.temperature is None else ask.temperature
         options = {
             "model": ask.model or thread.model or self._chosen.model or None,
@@ -80,6 +80,15 @@ class Asker:
         if form == "code":
             self._next_cell(reply.text)
         _ = reply.parsed  # what does not fit its schema fails the cell
+
+    def _with_images(self, question: str, names: list[str]) -> str | list[dict[str, Any]]:
+        """The question as OpenAI's parts, the pictures behind the words; just the words if there are none."""
+        if not names:
+            return question
+        from illama.notebook.pictures import data_url
+
+        urls = [data_url(self._shell.user_ns.get(name, name), name) for name in names]
+        return [{"type": "text", "text": question}, *({"type": "image_url", "image_url": {"url": u}} for u in urls)]
 
     def _variable(self, name: str) -> Any:
         if name not in self._shell.user_ns:

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 class Ask:
     """A question: `prompt` is what the user wrote, to the letter. None stands for the default.
 
-    `variables` and `out` are names of the user's variables, `schema` is an expression of theirs. `format` is one of
-    `grammar.FORMATS`; None is "json" where there is a schema, else "md".
+    `variables` and `out` are names of the user's variables, `images` too, or files; `schema` is an expression.
+    `format` is one of `arguments.FORMATS`; None is "json" where there is a schema, else "md".
     """
 
     prompt: str
@@ -26,6 +26,7 @@ class Ask:
     format: str | None = None
     out: str | None = None
     variables: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
     thread: str | None = None
     stream: bool = True
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from illama.notebook import grammar
+from illama.notebook.arguments import Parser
 
 # What stands for something that only the kernel or the host knows, by the name it has in the usage.
 Sources = Mapping[str, Callable[[], Iterable[str]]]
@@ -39,7 +40,7 @@ def candidates(line: str, sources: Sources) -> list[str]:
     return [] if parser is None else _beginning(_next(parser, given, typed, sources), typed)
 
 
-def _next(parser: grammar.Parser, given: list[str], typed: str, sources: Sources) -> Iterable[str]:
+def _next(parser: Parser, given: list[str], typed: str, sources: Sources) -> Iterable[str]:
     waiting = parser.valued(given[-1]) if given else None
     if waiting is not None:
         return _values(waiting, sources)

@@ -19,6 +19,7 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from illama.config import Settings, parse_device
 from illama.errors import IllamaError, ModelNotFoundError
 from illama.notebook import commands, completion, grammar
+from illama.notebook.arguments import GrammarError, HelpAsked
 from illama.notebook.asking import Asker
 from illama.notebook.preferences import Illama
 from illama.notebook.stopping import Stopped, interruptible
@@ -258,8 +259,8 @@ def _read(parse: Callable[[], T]) -> T | None:
     """Parse a line; None if it asked for help, which is then printed."""
     try:
         return parse()
-    except grammar.HelpAsked as help_text:
+    except HelpAsked as help_text:
         print(help_text)  # noqa: T201
         return None
-    except grammar.GrammarError as problem:
+    except GrammarError as problem:
         raise UsageError(str(problem)) from None

@@ -1,10 +1,11 @@
-"""Shows a pull while it runs: in a cell one bar for each phase, elsewhere plain lines.
+"""Shows a pull while it runs: in a cell and in a terminal one bar for each phase, elsewhere plain lines.
 
 Knows: the events of a pull (`status`, `phase`, `completed`, `total` in bytes). Does not know: where they come from.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -29,6 +30,8 @@ def place(shell: Any, *, live: bool) -> Place:
     """The place for a pull in this shell. Unless `live`, there is one line for each phase and no numbers."""
     if live and in_notebook(shell):
         return Bars(Area(shell))
+    if live and sys.stderr.isatty():
+        return TerminalBars()
     return Lines(numbers=live)
 
 
@@ -80,6 +83,27 @@ def _row(event: Mapping[str, Any], current: bool, running: bool) -> str:
         bar = "<progress></progress>" if running else '<progress value="0" max="1"></progress>'
     cells = (neutral.as_html(str(event.get("status", ""))), bar, neutral.as_html(_amount(event)))
     return "<tr>" + "".join(f'<td style="text-align:left">{cell}</td>' for cell in cells) + "</tr>"
+
+
+class TerminalBars:
+    """The command's bars: one for each phase, on stderr."""
+
+    def __init__(self) -> None:
+        from illama.cli.pull import Progress
+
+        self._bars = Progress()
+
+    def show(self, event: Mapping[str, Any]) -> None:
+        """See `Place`."""
+        self._bars.show(dict(event))
+        if event.get("status") == "success":
+            self._bars.close()
+            print(finished(event))  # noqa: T201
+
+    def stopped(self, reason: str) -> None:
+        """See `Place`."""
+        self._bars.close()
+        print(reason)  # noqa: T201
 
 
 class Lines:
