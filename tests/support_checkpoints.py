@@ -76,6 +76,12 @@ def tiny_vlm() -> Path:
     return _made("tiny-llava", lambda folder: _run_maker({}, "tiny-vlm", str(folder)))
 
 
+@functools.cache
+def reranker() -> Path:
+    """A cross-encoder whose scores mean nothing, as a checkpoint: all-MiniLM-L6-v2 with a random head."""
+    return _made("tiny-reranker", lambda folder: _run_maker({}, "reranker", str(minilm()), str(folder)))
+
+
 def ir(checkpoint: Path, weight_format: str = "auto") -> Path:
     """A checkpoint's folder in OpenVINO's format, as the product's pull makes it of `checkpoint`.
 

@@ -2,6 +2,7 @@
 
 python support_make_checkpoints.py smollm2 FILE.gguf FOLDER    the weights of a GGUF file (needs gguf, accelerate)
 python support_make_checkpoints.py tiny-vlm FOLDER             a vision-language model of random weights
+    python support_make_checkpoints.py reranker MINILM FOLDER      an encoder of real weights with a random head
 """
 
 from __future__ import annotations
@@ -119,5 +120,15 @@ def tiny_vlm(folder: str) -> None:
     ).save_pretrained(folder)
 
 
+def reranker(encoder: str, folder: str) -> None:
+    """A cross-encoder with one label, whose scores mean nothing."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    torch.manual_seed(0)
+    AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=1).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(encoder).save_pretrained(folder)
+
+
 if __name__ == "__main__":
-    {"smollm2": smollm2, "tiny-vlm": tiny_vlm}[sys.argv[1]](*sys.argv[2:])
+    {"smollm2": smollm2, "tiny-vlm": tiny_vlm, "reranker": reranker}[sys.argv[1]](*sys.argv[2:])

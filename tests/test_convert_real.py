@@ -73,7 +73,8 @@ def text_of(entry, folder, question):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "made", "name"), [("int4", "int4", "int4-sym-64"), ("auto", "int8", "int8"), ("fp16", "fp16", "fp16")]
+    ("wanted", "made", "name"),
+    [("int4", "int4", "int4-sym-64"), ("int8", "int8", "int8"), ("fp16", "fp16", "fp16"), ("auto", "int8", "int8")],
 )
 def test_a_checkpoint_of_the_hub_answers_right_in_each_format(hub, converting, home, wanted, made, name):
     hub.repos[SMOL] = repo_of(support_checkpoints.smollm2())
@@ -135,6 +136,22 @@ def test_an_embedding_models_vectors_are_near_for_paraphrases_and_far_for_strang
     same, other = (sum(a * b for a, b in zip(vectors[0], vectors[n], strict=True)) for n in (1, 2))
     assert same > 0.55
     assert other < 0.15
+
+
+def test_a_reranker_and_a_model_that_sees_are_converted_and_proven(converting, home):
+    registry = Registry(home / "registry")
+    assert converting(str(support_checkpoints.tiny_vlm()), weight_format="int4")[-1]["name"] == "tiny-llava"
+    entry = registry.get("tiny-llava")
+    assert (entry.task, entry.weight_format) == ("image-text-to-text", "int4")
+    assert {"openvino_language_model.bin", "openvino_vision_embeddings_model.bin"} <= entry.recipe["sha256"].keys()
+    assert "preprocessor_config.json" in entry.files
+    converting(str(support_checkpoints.reranker()))
+    entry = registry.get("tiny-reranker")
+    assert (entry.task, entry.weight_format) == ("rerank", "int8")
+    message = {"op": "rerank", "query": "food", "texts": ["bread", "stocks"], "truncate": True}
+    told = ask(entry, registry.check(entry), message, answer=lambda event: event["ev"] == "result")[-1]
+    assert len(told["scores"]) == 2
+    assert all(map(math.isfinite, told["scores"]))
 
 
 def test_a_conversion_that_is_killed_leaves_nothing_and_the_next_pull_fetches_nothing_again(hub, converting, home):

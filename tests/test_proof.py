@@ -22,7 +22,7 @@ def fake_engine(monkeypatch):
 
 def subject(tmp_path, task="text-generation", *, chat_template=True, **faults):
     folder = tmp_path / "model"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "fake.json").write_text(json.dumps(faults))
     return proof.Subject("Tiny", folder, task, 100, 2048, chat_template, {})
 
@@ -36,8 +36,10 @@ def test_a_model_that_runs_is_proven_with_the_device_and_the_engines_versions(tm
     assert prove(subject(tmp_path, task)) == {"device": "CPU", "fake": "1"}
 
 
-def test_a_model_without_a_template_is_proven_by_its_load(tmp_path):
-    assert prove(subject(tmp_path, chat_template=False, die_at=0))["device"] == "CPU"
+def test_a_model_without_a_template_is_asked_by_a_raw_prompt(tmp_path):
+    assert prove(subject(tmp_path, chat_template=False))["device"] == "CPU"
+    with pytest.raises(PullError):
+        prove(subject(tmp_path / "other", chat_template=False, die_at=1))
 
 
 def test_a_model_for_a_device_that_is_elsewhere_is_proven_on_the_cpu(tmp_path):

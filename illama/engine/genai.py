@@ -40,7 +40,12 @@ def load(message: dict[str, Any]) -> Any:
     Returns a Backend. Raises LoadError.
     """
     folder, device, mode = Path(message["folder"]), message["device"], message.get("pipeline") or "auto"
-    options = {"CACHE_DIR": message["cache_dir"]} if message.get("cache_dir") and device != "CPU" else {}
+    options: dict[str, Any] = {}
+    if message.get("cache_dir") and device != "CPU":
+        options["CACHE_DIR"] = message["cache_dir"]
+    precision = (message.get("options") or {}).get("cpu_precision")
+    if precision and device == "CPU":
+        options["INFERENCE_PRECISION_HINT"] = precision
     if message.get("task") == "image-text-to-text":
         from illama.engine.vision import VisionBackend
 

@@ -42,7 +42,7 @@ class Conversion:
         weights = {path.name: sha256(path, progress) for path in sorted(staged.glob("openvino_*model.bin"))}
         return {
             "task": self.checkpoint.task,
-            "options": self.checkpoint.options,
+            "options": {**self.checkpoint.options, **_precision(self.checkpoint.task, made.weight_format)},
             "architecture": self.checkpoint.architecture,
             "context_length": self.checkpoint.context_length,
             "chat_template": facts.chat_template,
@@ -68,6 +68,11 @@ def prepare(checkpoint: Checkpoint, label: str, repo: str | None, wishes: Wishes
     )
     export.check_room(label, checkpoint, aim, wishes.settings)
     return Conversion(checkpoint, label, repo, aim, tuple(ways), wishes)
+
+
+def _precision(task: str, weight_format: str) -> dict[str, str]:
+    writes = task in {"text-generation", "image-text-to-text"}
+    return {"cpu_precision": recipes.CPU_PRECISION} if writes and weight_format == "fp16" else {}
 
 
 def digest(hashes: Mapping[str, str]) -> str:

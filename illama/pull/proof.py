@@ -18,6 +18,7 @@ import struct
 import subprocess
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -180,35 +181,48 @@ def _try(engine: Engine, subject: Subject, device: str, settings: Settings, prog
     )
     status = f"trying {subject.name} on {device}"
     ready = next(event for event in engine.events(settings.load_limit_sec, progress, status) if event["ev"] == "ready")
-    question = _question(subject)
-    if question:
-        engine.tell({**question, "id": 1})
-        tokens = 0
-        for event in engine.events(settings.step_limit_sec, progress, status):
-            if event["ev"] == "result":
-                _check_numbers(event)
+    engine.tell({**_question(subject), "id": 1})
+    tokens = 0
+    for event in engine.events(settings.step_limit_sec, progress, status):
+        if event["ev"] == "result":
+            _check_numbers(event)
+            break
+        if event["ev"] == "step":
+            tokens += sum(count for _, _, count, *_ in event["tokens"])
+            if event["done"]:
+                if not tokens:
+                    raise IllamaError("It answers with nothing.")
                 break
-            if event["ev"] == "step":
-                tokens += sum(count for _, _, count, *_ in event["tokens"])
-                if event["done"]:
-                    if not tokens and not event["done"][0]["completion_tokens"]:
-                        raise IllamaError("It answers with nothing.")
-                    break
     return {"device": device, **ready["facts"]["versions"]}
 
 
-def _question(subject: Subject) -> dict[str, Any] | None:
+def _question(subject: Subject) -> dict[str, Any]:
     """What to ask a model of this task."""
     if subject.task == "embedding":
         return {"op": "embed", "texts": [_QUESTION], "kind": "document", "truncate": True, "dimensions": None}
     if subject.task == "rerank":
         return {"op": "rerank", "query": _QUESTION, "texts": ["Paris is a city.", "Bread."], "truncate": True}
-    # One without a template does not know messages; it has generated two tokens by itself when it is loaded.
-    if not subject.chat_template:
-        return None
     asked: dict[str, Any] = {"op": "generate", "stop": [], "structured": None}
-    asked |= {"sampling": {"max_tokens": _TOKENS, "temperature": 0}}
+    asked |= {"sampling": {"max_tokens": _TOKENS, "temperature": 0, "ignore_eos": True}}
+    if subject.task == "image-text-to-text":
+        text = f"<ov_genai_image_0>\n{_QUESTION}"
+        return {**asked, "messages": [{"role": "user", "content": text}], "images": [_picture()]}
+    if not subject.chat_template:
+        return {**asked, "prompt": _QUESTION}
     return {**asked, "messages": [{"role": "user", "content": _QUESTION}]}
+
+
+def _picture(side: int = 64) -> str:
+    """A PNG of a few colours in base64. Format: https://www.w3.org/TR/png-3/"""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    lines = ((value for x in range(side) for value in (x, y, side - 1 - x)) for y in range(side))
+    rows = b"".join(b"\0" + bytes(4 * value for value in line) for line in lines)
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)  # 8 bits each of red, green and blue
+    chunks = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n" + chunks).decode()
 
 
 def _check_numbers(event: Mapping[str, Any]) -> None:
