@@ -60,7 +60,7 @@ AUTO = "auto"
 _SMALL = 1_000_000_000
 _GROUPS = (128, 64, 32)
 
-# What a model with weights of 16 bits computes in on a CPU. By itself OpenVINO takes bfloat16 where the CPU has it: its 8
+# What a model with 16-bit weights computes in on a CPU. By itself OpenVINO takes bfloat16 where the CPU has it: its 8
 # bits of precision turned SmolLM2-135M's "The capital of France is Paris." into French nonsense, as the first word is a
 # near tie. 32 bits answer right, and were faster (10.6 tokens/s for 8.4; AVX-512 without AMX); they take a third more
 # memory. Who asks for fp16 asks for fidelity. Compressed weights are not concerned: they answered right as they are.
