@@ -59,6 +59,23 @@ def test_an_answer_that_ends_anywhere_loses_nothing_and_tells_if_a_call_was_cut(
             assert told == [part for part in whole if isinstance(part, Arguments)][: len(begun)]
 
 
+LANGUAGES = (
+    "Grüße aus Köln: „ganz“ schön!\n\n  Ein Absatz.\n",
+    "これは日本語です。<b>太字</b>、それから 😀👩‍👩‍👧‍👦🏳️‍🌈 と 🇯🇵。",
+    "مرحبا بالعالم، 5 < 6 > 4 [هنا] {هناك}",
+    "हिन्दी में नमस्ते। क्षत्रिय",
+    "e\u0301 und \u200b nichts, \ufeff auch nicht, \u2028 eine Zeile",
+    "<<<tool <tool_cal [TOOL_CALL] functools. <|tool <|start <|python_ta\n",
+)
+
+
+@pytest.mark.parametrize("text", LANGUAGES)
+@pytest.mark.parametrize("family", ["hermes", "llama", "mistral", "phi", "deepseek", "harmony", "guided", "anything"])
+def test_text_in_any_language_comes_through_unchanged(family: str, text: str) -> None:
+    assert parse_everywhere(lambda: calls(family), text) == [Text(text)]
+    assert parse_everywhere(lambda: Reasoning(calls(family), opened=False), text) == [Text(text)]
+
+
 def test_arguments_are_told_as_they_come() -> None:
     parser = calls("hermes")
     assert parser.feed('<tool_call>{"name": "weather", "arguments": {"city": ') == [

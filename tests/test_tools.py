@@ -105,7 +105,7 @@ def test_mistral_gets_ids_of_nine_letters_that_still_fit_together() -> None:
 def test_phi_gets_its_tools_in_the_system_message() -> None:
     style = style_of("{% if 'tools' in message %}<|tool|>{{ message['tools'] }}", None)
     made = history(TALK[:1], style, Tools([{"name": "f"}]))
-    assert json.loads(made[0]["tools"]) == [{"name": "f"}]
+    assert [function["name"] for function in json.loads(made[0]["tools"])] == ["f"]
     assert made[0]["role"] == "system"
 
 

@@ -60,7 +60,10 @@ def streamed(host: RunningHost, model: str, text: str, **body: Any) -> list[dict
 
 def test_a_template_that_knows_tools_gets_them(host: RunningHost) -> None:
     message = told(host, "hermes", tools=[WEATHER, NOW])
-    assert message["tools"] == [WEATHER, NOW]
+    assert message["tools"][0] == WEATHER
+    # Templates take for granted what a client may leave out.
+    empty = {"name": "now", "description": "", "parameters": {"type": "object", "properties": {}}}
+    assert message["tools"][1]["function"] == empty
     assert message["structured"] is None
     assert message["keep_special"] is True
 
@@ -144,7 +147,7 @@ def test_a_call_is_streamed_with_its_id_and_name_once(host: RunningHost) -> None
         )
         assert own[0]["function"] == {"name": "weather", "arguments": ""}
         assert "".join(part["function"]["arguments"] for part in own) == '{"city": "Paris"}'
-        assert len(own) > 3
+        assert len(own) > 1
     assert choices[-1]["finish_reason"] == "tool_calls"
     assert not any(one["delta"].get("content") for one in choices)
 

@@ -41,12 +41,17 @@ class Tools:
     parallel: bool | None = None
 
     def offered(self) -> list[dict[str, Any]]:
-        """The tools as OpenAI writes them, for chat templates."""
-        return [{"type": "function", "function": function} for function in self.functions]
+        """The tools as OpenAI writes them, for chat templates; with what some templates take for granted."""
+        return [{"type": "function", "function": _described(function)} for function in self.functions]
 
     def schemas(self) -> dict[str, dict[str, Any]]:
         """The parameters' schema of each function by name."""
         return {function["name"]: _parameters(function) for function in self.functions}
+
+
+def _described(function: dict[str, Any]) -> dict[str, Any]:
+    given = {key: value for key, value in function.items() if key != "strict"}  # says nothing to a model
+    return {"name": "", "description": "", "parameters": {"type": "object", "properties": {}}, **given}
 
 
 def _parameters(function: dict[str, Any]) -> dict[str, Any]:
@@ -137,7 +142,7 @@ def history(messages: Sequence[dict[str, Any]], style: Style, tools: Tools | Non
         made.append(message)
     made = [{key: value for key, value in message.items() if key != "result"} for message in made]
     if tools and tools.functions and style.tools_in_system:
-        described = json.dumps(tools.functions, ensure_ascii=False)
+        described = json.dumps([_described(function) for function in tools.functions], ensure_ascii=False)
         made = _with_system(made, "" if made and made[0]["role"] == "system" else "You are a helpful assistant.")
         made[0] = {**made[0], "tools": described}
     return made
