@@ -156,7 +156,8 @@ def _streamed(media: str, one: dict[str, Any], failure: dict[str, Any]) -> dict[
     if media == LINES:
         return either
     data = {"type": "string", "contentMediaType": JSON, "contentSchema": either}
-    return {"type": "object", "properties": {"data": data}, "required": ["data"]}
+    end = {"const": "[DONE]"}
+    return {"type": "object", "properties": {"data": {"anyOf": [data, end]}}, "required": ["data"]}
 
 
 def _failed(description: str, failure: dict[str, Any], method: str) -> dict[str, Any]:
