@@ -159,7 +159,8 @@ def test_a_stop_ends_what_runs_too_long(home: Path) -> None:
 def test_a_full_queue_is_a_503_with_a_time_to_come_back(home: Path) -> None:
     fake_model(home, "A", slots=1)
     with running_host(home, ILLAMA_MAX_QUEUE="0") as host, host.stream("A", SLOW) as response:
-        next(events(response))
+        frames = events(response)  # kept: what is thrown away closes the stream
+        next(frames)
         for stream in (False, True):
             refused = host.chat("A", "hello", stream=stream)
             assert refused.status_code == 503
