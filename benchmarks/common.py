@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import os
@@ -72,6 +73,10 @@ def real_host(home: Path, **variables: str) -> Iterator[RunningHost]:
     with running_host(home, ILLAMA_ENGINE="openvino", ILLAMA_DEVICE="CPU", **variables) as host:
         host.http.timeout = 300.0
         yield host
+
+
+def renamed(entry: Entry, name: str) -> Entry:
+    return dataclasses.replace(entry, name=name, aliases=())
 
 
 def entry_of(home: Path) -> Entry:
