@@ -140,6 +140,15 @@ def _model_verbs(verb: Any) -> None:
     )
     made.add_argument("--pulls", action="store_true", help="list the pulls instead, those that ended lately too")
     made.add_argument("--json", action="store_true", help="as JSON")
+    made = verb(
+        "set",
+        "options:set_options",
+        "show or change a model's options: device, draft, prompt_lookup, …",
+        "`illama set MODEL draft=OTHER prompt_lookup=1` changes, `draft=` takes back, nothing shows what there is. "
+        "A loaded model keeps its old options until it is loaded again.",
+    )
+    made.add_argument("model", metavar="MODEL", help="its name")
+    made.add_argument("changes", metavar="OPTION=VALUE", nargs="*", help="what to change")
     made = verb("show", "models:show", "show what is known about a model")
     made.add_argument("model", nargs="?", metavar="MODEL", help="its name, or another name that it goes by")
     made.add_argument("--catalog", action="store_true", help="list the short names that pull and run know instead")

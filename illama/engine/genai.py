@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ SLOTS = 32
 BLOCK_TOKENS = {"CPU": 32, "GPU": 16}
 # What is assumed of a model that states no context length.
 DEFAULT_CONTEXT = 4096
+# Tokens that a draft model or the prompt guesses at a time, and the length of the runs that the prompt is searched for.
+GUESSED, NGRAM = 4, 3
 _GIB = 2**30
 
 
@@ -57,7 +59,7 @@ def load(message: dict[str, Any]) -> Any:
         try:
             return PagedBackend(folder, device, message, options)
         except RuntimeError as error:
-            if mode == "paged" or "memory" in str(error).lower():
+            if mode == "paged" or "memory" in str(error).lower() or message.get("draft") or _looks_up(message):
                 raise explain(error, folder) from error
             print(f"paged attention cannot serve {folder.name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
     from illama.engine.stateful import StatefulBackend
@@ -173,8 +175,9 @@ class Prompts:
 class Defaults:
     """A model's own generation defaults: those of its generation_config.json, and its end-of-text tokens."""
 
-    def __init__(self, folder: Path, base: Any) -> None:
+    def __init__(self, folder: Path, base: Any, guessing: Mapping[str, int] | None = None) -> None:
         self._path = folder / "generation_config.json"
+        self.guessing = guessing or {}
         self._base = base
         self.ends = {base.eos_token_id, *base.stop_token_ids}
 
@@ -183,6 +186,8 @@ class Defaults:
         config = genai.GenerationConfig(str(self._path)) if self._path.exists() else genai.GenerationConfig()
         config.eos_token_id = self._base.eos_token_id
         config.stop_token_ids = self._base.stop_token_ids
+        for name, value in self.guessing.items():
+            setattr(config, name, value)
         return config
 
 
@@ -227,7 +232,10 @@ class PagedBackend:
         scheduler.enable_prefix_caching = True
         block = BLOCK_TOKENS.get(device.partition(".")[0], 16)
         budget = message.get("kv_bytes") or _GIB
+        draft = message.get("draft")
         per_token = kv_bytes_per_token(folder)
+        if per_token and draft:
+            per_token += kv_bytes_per_token(Path(draft)) or per_token
         if per_token:
             # No more than all slots could use at once, no less than one step.
             blocks = min(budget // (per_token * block), SLOTS * -(-context // block))
@@ -237,10 +245,18 @@ class PagedBackend:
         else:
             scheduler.cache_size = max(budget // _GIB, 1)
             kv_bytes = scheduler.cache_size * _GIB
+        if draft:
+            # With a draft, a prefix from the cache makes GenAI 2026.4 fail in the step of a sampled answer.
+            scheduler.enable_prefix_caching = False
+            options = {**options, "draft_model": genai.draft_model(draft, device, scheduler_config=scheduler)}
+        elif _looks_up(message):
+            options = {**options, "prompt_lookup": True}
         self._pipe = genai.ContinuousBatchingPipeline(str(folder), scheduler, device, options)
-        self._defaults = Defaults(folder, self._pipe.get_config())
+        self._defaults = Defaults(folder, self._pipe.get_config(), _guessing(message))
         self._prompts = Prompts(self._pipe.get_tokenizer(), context, self._defaults.ends)
-        self._prefix = PrefixCache(block, scheduler.num_kv_blocks or 0)
+        if draft:
+            _same_tokens(self._prompts.tokenizer, draft)
+        self._prefix = PrefixCache(block, 0 if draft else scheduler.num_kv_blocks or 0)
         self._handles: dict[int, Any] = {}
         self._ids: dict[int, list[int]] = {}
         self._cancelled: list[int] = []
@@ -261,7 +277,7 @@ class PagedBackend:
 
     def _warm_up(self) -> None:
         # The first request of a pipeline pays for what is compiled late, and ignores its seed: it must be nobody's.
-        config = genai.GenerationConfig(max_new_tokens=2, do_sample=True, ignore_eos=True)
+        config = genai.GenerationConfig(max_new_tokens=2, do_sample=True, ignore_eos=True, **self._defaults.guessing)
         prompt = self._prompts.tokenizer.encode("The quick brown fox jumps over", add_special_tokens=False).input_ids
         handle = self._pipe.add_request(0, prompt, config)
         while self._pipe.has_non_finished_requests():
@@ -328,6 +344,27 @@ class PagedBackend:
 
     def decode(self, batches: Sequence[Sequence[int]], *, special: bool = False) -> list[str]:
         return self._prompts.decode(batches, special=special)
+
+
+def _looks_up(message: dict[str, Any]) -> bool:
+    return bool((message.get("options") or {}).get("prompt_lookup"))
+
+
+def _guessing(message: dict[str, Any]) -> dict[str, int]:
+    """What each request must say where the next tokens are guessed: how many, and from runs of how many."""
+    tokens = {"num_assistant_tokens": int((message.get("options") or {}).get("draft_tokens") or GUESSED)}
+    if message.get("draft"):
+        return tokens
+    return {**tokens, "max_ngram_size": NGRAM} if _looks_up(message) else {}
+
+
+def _same_tokens(tokenizer: Any, draft: str) -> None:
+    """Return if a draft model has the same tokens. Raises LoadError: its guesses would be another text."""
+    if genai.Tokenizer(draft).get_vocab() != tokenizer.get_vocab():
+        raise LoadError(
+            f"{Path(draft).name} cannot draft for this model: its tokens are others.",
+            hint="Take it back with `illama set MODEL draft=`, or name a model of the same family.",
+        )
 
 
 def context_of(folder: Path) -> int | None:

@@ -5,7 +5,7 @@ Knows the messages' names and their framing. Does not know what either side does
 Host to engine, on its standard input (the end of the input ends the engine):
 
     {"op": "load", "engine": "openvino"|"fake", "folder", "device", "context_length", "pipeline", "kv_bytes",
-     "cache_dir", "task", "options": {...}}
+     "cache_dir", "task", "options": {...}, "draft": the folder of a draft model|null}
     {"op": "generate", "id", "messages", "sampling": {...}, "stop": [...], "structured": {...}|null,
      "tools": [...]|absent, "template": {...}|absent, "keep_special": bool|absent}
                                                        structured: one of json_schema, regex, grammar (all text), and

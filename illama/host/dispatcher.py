@@ -10,13 +10,13 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from illama import space
 from illama.config import Settings
 from illama.engine.process import Engine
-from illama.errors import CancelledError, EngineDiedError, IllamaError, LoadError
+from illama.errors import CancelledError, EngineDiedError, IllamaError, LoadError, ModelNotFoundError
 from illama.host import fitting, placing
 from illama.host.devices import Devices, need
 from illama.host.memory import Room
@@ -307,7 +307,9 @@ class Dispatcher:
             self._refuse_if_it_keeps_dying(model)
             entry = seat.entry = self._registry.get(model)
             folder = self._registry.check(entry)
-            await self._make_room(seat, entry)
+            draft = self._draft(entry)
+            together = replace(entry, size=entry.size + (draft.size if draft else 0))
+            await self._make_room(seat, together)
             facts = await engine.start(
                 {
                     "engine": self._settings.engine,
@@ -315,10 +317,11 @@ class Dispatcher:
                     "device": seat.device,
                     "context_length": entry.context_length,
                     "pipeline": entry.options.get("pipeline"),
-                    "kv_bytes": await self._devices.kv_budget(seat.device, entry.size),
+                    "kv_bytes": await self._devices.kv_budget(seat.device, together.size),
                     "cache_dir": str(space.compiled(self._settings.cache_dir, entry)),
                     "task": entry.task,
                     "options": dict(entry.options),
+                    "draft": str(self._registry.check(draft)) if draft else None,
                 }
             )
         except Exception as problem:  # noqa: BLE001 - whatever it was, those who wait must hear of it
@@ -336,6 +339,19 @@ class Dispatcher:
             self._spawn(self._measure(seat, engine))  # nobody waits for it: it walks all of the engine's pages
             log.info("loaded %s on %s in %.1f s (pid %s)", model, seat.device, seconds, engine.pid)
             self._apply(seat, seat.slot.loaded(facts["slots"], time.monotonic()))
+
+    def _draft(self, entry: Entry) -> Entry | None:
+        """The model that drafts for this one. Raises LoadError if it is not installed any more."""
+        name = entry.options.get("draft")
+        if not name:
+            return None
+        try:
+            return self._registry.get(name)
+        except ModelNotFoundError as error:
+            raise LoadError(
+                f"{name}, which drafts for {entry.name}, is not installed.",
+                hint=f"Pull it, or do without: `illama set {entry.name} draft=`.",
+            ) from error
 
     def _died(self, seat: Seat, error: IllamaError) -> None:
         self.metrics.engine_died()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -145,6 +145,21 @@ class Registry:
             with suppress(OSError):
                 self._save(models)
         return entry, freed
+
+    def update(self, name: str, change: Callable[[Entry], Entry]) -> Entry:
+        """Replace what is recorded about a model by what `change` makes of it; its name and files stay.
+
+        A crash leaves the old record or the new one. Raises ModelNotFoundError, what `change` raises, RegistryError.
+        """
+        with self._writing() as models:
+            entry = View(models.values()).get(name)
+            new = replace(change(entry), name=entry.name, files=entry.files, size=entry.size)
+            # The folder's own file is the truth: without an index, the next reader makes a new one from it.
+            (self.root / INDEX).unlink(missing_ok=True)
+            atomic.write(self.folder(entry) / METADATA, _dump({"version": VERSION, **new.to_json()}))
+            models[entry.name] = new
+            self._save(models)
+        return new
 
     def copy(self, source: str, destination: str) -> Entry:
         """Make a second model of the same files, with hard links where possible. Aliases stay with the first.

@@ -1,0 +1,41 @@
+"""`illama set`: a model's options, shown and changed.
+
+Knows: how they are typed and printed. Does not know: what they mean (`registry.options`), or the engine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from illama.config import Settings
+from illama.errors import ConfigError
+from illama.registry import Registry
+from illama.registry import options as known
+
+
+def set_options(args: argparse.Namespace, settings: Settings) -> int:
+    """`illama set MODEL [OPTION=VALUE ...]`."""
+    if settings.base_url:
+        raise ConfigError(
+            "Options are set on the machine that has the model.", hint="Run it there, or unset ILLAMA_BASE_URL."
+        )
+    pairs = [change.partition("=") for change in args.changes]
+    wrong = next((name for name, equals, _ in pairs if not (name and equals)), None)
+    if wrong is not None:
+        print(f"illama set: {wrong!r} is not OPTION=VALUE", file=sys.stderr)
+        return 2
+    registry = Registry(settings.registry_dir)
+    entry = registry.get(args.model)
+    if pairs:
+        changes = {name: value for name, _, value in pairs}
+        entry = registry.update(entry.name, lambda found: known.changed(found, changes, registry.get))
+    values = {**entry.options, **({"device": entry.device} if entry.device else {})}
+    width = max(map(len, known.available(entry.task)), default=0)
+    for name, option in known.available(entry.task).items():
+        value = values.get(name)
+        shown = "" if value is None else str(int(value)) if isinstance(value, bool) else str(value)
+        print(f"{name:{width}}  {shown or '-':12}  {option.meaning}")
+    if pairs:
+        print(f"It counts from the next load on: `illama stop {entry.name}` if it is loaded.", file=sys.stderr)
+    return 0
