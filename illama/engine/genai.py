@@ -16,6 +16,7 @@ import numpy as np
 import openvino
 import openvino_genai as genai
 
+from illama.engine import guessing
 from illama.engine.backend import PROMPT_END, DeviceError, Output, Prompt, reason, renders_tools
 from illama.engine.grammar import GrammarChecker, structured_output
 from illama.engine.prefix import PrefixCache
@@ -31,8 +32,6 @@ SLOTS = 32
 BLOCK_TOKENS = {"CPU": 32, "GPU": 16}
 # What is assumed of a model that states no context length.
 DEFAULT_CONTEXT = 4096
-# Tokens that a draft model or the prompt guesses at a time, and the length of the runs that the prompt is searched for.
-GUESSED, NGRAM = 4, 3
 _GIB = 2**30
 
 
@@ -59,7 +58,7 @@ def load(message: dict[str, Any]) -> Any:
         try:
             return PagedBackend(folder, device, message, options)
         except RuntimeError as error:
-            if mode == "paged" or "memory" in str(error).lower() or message.get("draft") or _looks_up(message):
+            if mode == "paged" or "memory" in str(error).lower() or message.get("draft") or guessing.looks_up(message):
                 raise explain(error, folder) from error
             print(f"paged attention cannot serve {folder.name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
     from illama.engine.stateful import StatefulBackend
@@ -175,9 +174,9 @@ class Prompts:
 class Defaults:
     """A model's own generation defaults: those of its generation_config.json, and its end-of-text tokens."""
 
-    def __init__(self, folder: Path, base: Any, guessing: Mapping[str, int] | None = None) -> None:
+    def __init__(self, folder: Path, base: Any, guessed: Mapping[str, int] | None = None) -> None:
         self._path = folder / "generation_config.json"
-        self.guessing = guessing or {}
+        self.guessing = guessed or {}
         self._base = base
         self.ends = {base.eos_token_id, *base.stop_token_ids}
 
@@ -249,13 +248,13 @@ class PagedBackend:
             # With a draft, a prefix from the cache makes GenAI 2026.4 fail in the step of a sampled answer.
             scheduler.enable_prefix_caching = False
             options = {**options, "draft_model": genai.draft_model(draft, device, scheduler_config=scheduler)}
-        elif _looks_up(message):
+        elif guessing.looks_up(message):
             options = {**options, "prompt_lookup": True}
         self._pipe = genai.ContinuousBatchingPipeline(str(folder), scheduler, device, options)
-        self._defaults = Defaults(folder, self._pipe.get_config(), _guessing(message))
+        self._defaults = Defaults(folder, self._pipe.get_config(), guessing.parameters(message))
         self._prompts = Prompts(self._pipe.get_tokenizer(), context, self._defaults.ends)
         if draft:
-            _same_tokens(self._prompts.tokenizer, draft)
+            guessing.same_tokens(self._prompts.tokenizer, draft)
         self._prefix = PrefixCache(block, 0 if draft else scheduler.num_kv_blocks or 0)
         self._handles: dict[int, Any] = {}
         self._ids: dict[int, list[int]] = {}
@@ -344,27 +343,6 @@ class PagedBackend:
 
     def decode(self, batches: Sequence[Sequence[int]], *, special: bool = False) -> list[str]:
         return self._prompts.decode(batches, special=special)
-
-
-def _looks_up(message: dict[str, Any]) -> bool:
-    return bool((message.get("options") or {}).get("prompt_lookup"))
-
-
-def _guessing(message: dict[str, Any]) -> dict[str, int]:
-    """What each request must say where the next tokens are guessed: how many, and from runs of how many."""
-    tokens = {"num_assistant_tokens": int((message.get("options") or {}).get("draft_tokens") or GUESSED)}
-    if message.get("draft"):
-        return tokens
-    return {**tokens, "max_ngram_size": NGRAM} if _looks_up(message) else {}
-
-
-def _same_tokens(tokenizer: Any, draft: str) -> None:
-    """Return if a draft model has the same tokens. Raises LoadError: its guesses would be another text."""
-    if genai.Tokenizer(draft).get_vocab() != tokenizer.get_vocab():
-        raise LoadError(
-            f"{Path(draft).name} cannot draft for this model: its tokens are others.",
-            hint="Take it back with `illama set MODEL draft=`, or name a model of the same family.",
-        )
 
 
 def context_of(folder: Path) -> int | None:
