@@ -102,6 +102,13 @@ def test_mistral_gets_ids_of_nine_letters_that_still_fit_together() -> None:
     assert short_id("abcDEF123") == "abcDEF123"
 
 
+def test_deepseek_gets_calls_in_a_message_whose_content_is_none() -> None:
+    style = style_of("{% if message['content'] is none %}{{ message['tool_calls'] }} 'tool'", None)
+    assert history(TALK, style, None)[1]["content"] is None
+    spoken = [{**TALK[1], "content": "I look."}]
+    assert history(spoken, style, None)[0]["content"] == "I look."
+
+
 def test_phi_gets_its_tools_in_the_system_message() -> None:
     style = style_of("{% if 'tools' in message %}<|tool|>{{ message['tools'] }}", None)
     made = history(TALK[:1], style, Tools([{"name": "f"}]))

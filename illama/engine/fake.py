@@ -104,7 +104,7 @@ class FakeBackend:
 
     def prepare(self, request: dict[str, Any]) -> Prompt:
         given = request.get("prompt")
-        texts = [message["content"] for message in request["messages"]] if given is None else [_said(given)]
+        texts = [message["content"] or "" for message in request["messages"]] if given is None else [_said(given)]
         prompt = self._tokens("".join(texts))
         if not prompt and given is not None:
             raise RequestError("The prompt is empty: it has no tokens.", param="prompt")

@@ -157,7 +157,8 @@ def _calling(message: dict[str, Any], style: Style) -> dict[str, Any]:
             function = {**call["function"], "arguments": _valid(call["function"]["arguments"])}
             id = short_id(call["id"]) if style.short_ids else call["id"]
             made.append({"id": id, "type": "function", "function": function})
-        return {**message, "tool_calls": made}
+        content = message["content"] or (None if style.calls_without_content else "")
+        return {**message, "content": content, "tool_calls": made}
     texts = [message["content"]] if message["content"] else []
     for call in calls:
         function = call["function"]

@@ -19,6 +19,7 @@ Grammar = Callable[[Calls], Reading[None]]
 _THINK = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
 _RESULTS = re.compile(r"""["'](?:tool|ipython)["']""")
 _TOOLS_IN_SYSTEM = re.compile(r"""message(?:\[["']tools["']\]|\.tools\b)""")
+_NO_CONTENT = re.compile(r"""content(?:["']\])? is none""")
 # What a template must mention, all of it, for a family. The first that fits counts.
 _FAMILIES: tuple[tuple[tuple[str, ...], Grammar], ...] = (
     (("<|channel|>", "<|start|>"), grammars.harmony),
@@ -36,7 +37,8 @@ _FAMILIES: tuple[tuple[tuple[str, ...], Grammar], ...] = (
 class Style(NamedTuple):
     """How a model writes: the pair of tags around its reasoning, if it reasons, and how it calls tools.
 
-    And what its template reads: calls and results in the history, tools in the system message (Phi-4's).
+    And what its template reads: calls and results in the history, tools in the system message (Phi-4's), calls of a
+    message alone whose content is none (DeepSeek's).
     """
 
     think: tuple[str, str] | None
@@ -44,6 +46,7 @@ class Style(NamedTuple):
     calls_in_history: bool = False
     results: bool = False
     tools_in_system: bool = False
+    calls_without_content: bool = False
 
     @property
     def channels(self) -> bool:
@@ -72,5 +75,6 @@ def style_of(template: str, architecture: str | None) -> Style:
         family,
         calls_in_history="tool_calls" in template,
         results=bool(_RESULTS.search(template)),
+        calls_without_content=bool(_NO_CONTENT.search(template)),
         tools_in_system=bool(_TOOLS_IN_SYSTEM.search(template)),
     )
