@@ -71,7 +71,7 @@ def prove(subject: Subject, pinned: str | None, settings: Settings, progress: Pr
             raise
         raise PullError(
             f"{subject.name} was made, but it does not run, so it was not kept: {problem.message}",
-            hint=f"Try another weight format (--weight-format) or another repository of it. The full log: {log}.",
+            hint=f"{problem.hint or 'Try another weight format, or another repository of it.'} The full log: {log}.",
         ) from problem
 
 
