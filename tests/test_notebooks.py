@@ -11,11 +11,15 @@ import pytest
 from support_kernels import ROOT, end_host, environment
 from support_models import real_model_cache
 
-pytestmark = pytest.mark.slow
+# What a notebook needs beside illama and its tests' own packages.
+NEEDS = {"04_structured_output": ("pandas", "matplotlib")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.name)
 def test_a_notebook_runs(notebook: Path, home: Path):
+    for package in NEEDS.get(notebook.stem, ()):
+        pytest.importorskip(package)
     kept = real_model_cache()
     env = environment(
         home,

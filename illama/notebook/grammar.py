@@ -141,7 +141,8 @@ VERBS = {
     "show": Verb("all that is known about a model", _TABLE, _show, commands.Show),
     "run": Verb(
         "ask a model one question",
-        "Everything after MODEL and the options is the prompt; quotes are not needed.",
+        "Everything after MODEL and the options is the prompt. Quotes are not needed, but at the end of a line\n"
+        "IPython takes a ? for its own help: put a question in quotes.",
         _run,
         Ask,
     ),
