@@ -65,28 +65,69 @@ def headers_of(server: Jupyter, mode: str, caller: str) -> dict[str, str]:
     return {**chosen, "X-XSRFToken": xsrf}
 
 
+# Who gets what, by the server's way to log in and by the verb. "in" is the host's own answer; the rest is in CELLS.
+TABLE = """
+mode     | caller                   | GET     POST    DELETE  OPTIONS
+token    | bearer                   | in      in      in      in
+token    | token scheme             | in      in      in      in
+token    | wrong key                | key     key     key     in
+token    | no key                   | key     key     key     in
+token    | cookie                   | in      in      in      in
+token    | cookie without xsrf      | in      xsrf    xsrf    in
+token    | cookie of another origin | origin  origin  origin  in
+token    | key of another origin    | in      in      in      in
+token    | other host               | host    host    host    host
+password | bearer                   | key     key     key     in
+password | token scheme             | key     key     key     in
+password | wrong key                | key     key     key     in
+password | no key                   | key     key     key     in
+password | cookie                   | in      in      in      in
+password | cookie without xsrf      | in      xsrf    xsrf    in
+password | cookie of another origin | origin  origin  origin  in
+password | key of another origin    | key     key     key     in
+password | other host               | host    host    host    host
+both     | bearer                   | in      in      in      in
+both     | token scheme             | in      in      in      in
+both     | wrong key                | key     key     key     in
+both     | no key                   | key     key     key     in
+both     | cookie                   | in      in      in      in
+both     | cookie without xsrf      | in      xsrf    xsrf    in
+both     | cookie of another origin | origin  origin  origin  in
+both     | key of another origin    | in      in      in      in
+both     | other host               | host    host    host    host
+none     | bearer                   | in      login   login   in
+none     | token scheme             | in      login   login   in
+none     | wrong key                | in      login   login   in
+none     | no key                   | in      login   login   in
+none     | cookie                   | in      in      in      in
+none     | cookie without xsrf      | in      login   login   in
+none     | cookie of another origin | origin  origin  origin  in
+none     | key of another origin    | origin  origin  origin  in
+none     | other host               | host    host    host    host
+"""
+CELLS = {
+    "in": (0, ""),
+    "key": (401, "key is missing or wrong"),
+    "xsrf": (403, "X-XSRFToken"),  # a cookie, and no proof that the request comes from a page of this server
+    "origin": (403, "origin"),
+    "host": (403, "Host header"),
+    "login": (403, "no token or password"),  # the server asks nobody for either, so it takes only its own pages' word
+}
+EXPECTED = {
+    (mode.strip(), caller.strip(), method): word
+    for mode, caller, words in (line.split("|") for line in TABLE.strip().splitlines()[1:])
+    for method, word in zip(REQUESTS, words.split(), strict=True)
+}
+
+
 def expected(mode: str, caller: str, method: str) -> tuple[int, str]:
     """The status, and a piece of what is said if it is the gate that says it."""
-    if caller == "other host":
-        return 403, "Host header"
-    if method == "OPTIONS":
-        return 200, ""
-    has_token = bool(MODES[mode][0])
-    if caller == "key of another origin" and has_token:
-        return LET_IN[method], ""  # a key shows that no browser was tricked
-    if caller == "cookie":
-        return LET_IN[method], ""
-    if mode == "none":
-        if "another origin" in caller:
-            return 403, "origin"
-        return (LET_IN[method], "") if method == "GET" else (403, "no token or password")
-    if caller in {"bearer", "token scheme"} and has_token:
-        return LET_IN[method], ""
-    if caller == "cookie without xsrf":
-        return (LET_IN[method], "") if method == "GET" else (403, "X-XSRFToken")
-    if caller == "cookie of another origin":
-        return 403, "origin"
-    return 401, "key is missing or wrong"
+    status, said = CELLS[EXPECTED[mode, caller, method]]
+    return status or LET_IN[method], said
+
+
+def test_the_table_has_every_cell():
+    assert EXPECTED.keys() == {(mode, caller, method) for mode in MODES for caller in CALLERS for method in REQUESTS}
 
 
 @pytest.mark.parametrize("method", REQUESTS)
