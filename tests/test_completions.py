@@ -160,6 +160,7 @@ def test_a_client_that_leaves_ends_all_of_its_answers(host: RunningHost) -> None
     endless = '/fake {"tokens": 4000, "step_sec": 0.01} x'
     body = {"model": "A", "prompt": [endless] * 3, "stream": True, "max_tokens": 4000}
     with host.http.stream("POST", "/v1/completions", json=body) as response:
-        next(events(response))
+        frames = events(response)  # kept: what is thrown away closes the stream
+        next(frames)
         assert host.loaded()["running"] == 3
     eventually(lambda: host.loaded()["running"] == 0, "the device is free")

@@ -166,7 +166,8 @@ def test_polls_are_no_activity_and_requests_are(both: tuple[RunningHost, Jupyter
     polled = last_activity()
     body = question('/fake {"step_sec": 0.05, "tokens": 100}', stream=True)
     with server.http.stream("POST", server.gate + "/v1/chat/completions", json=body, headers=KEY) as response:
-        next(events(response))
+        frames = events(response)  # kept: what is thrown away closes the stream
+        next(frames)
         streaming = last_activity()
     assert polled == before
     assert streaming > before

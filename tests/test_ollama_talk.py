@@ -246,7 +246,8 @@ def test_a_keep_alive_of_nought_unloads_after_the_answer(host: RunningHost) -> N
 def test_a_client_that_leaves_ends_its_answer(host: RunningHost) -> None:
     body = {"model": "A", "prompt": '/fake {"tokens": 4000, "step_sec": 0.01} x'}
     with host.http.stream("POST", "/api/generate", json=body) as response:
-        next(response.iter_lines())
+        lines = response.iter_lines()  # kept: what is thrown away closes the stream
+        next(lines)
         assert host.loaded()["running"] == 1
     eventually(lambda: host.loaded()["running"] == 0, "the device is free")
 
