@@ -238,6 +238,13 @@ def test_keep_alive_is_seconds_or_a_duration(host: RunningHost, keep_alive: Any,
     assert until is None if least is None else until > least
 
 
+@pytest.mark.parametrize("keep_alive", [1e300, 10**30, "9" * 400 + "h"])
+def test_a_keep_alive_beyond_all_dates_is_as_good_as_for_ever(host: RunningHost, keep_alive: Any) -> None:
+    assert generate(host, stream=False, keep_alive=keep_alive).status_code == 200
+    assert host.loaded()["expires_at"].startswith("9999-")
+    assert generate(host, stream=False, keep_alive=60).status_code == 200
+
+
 def test_a_keep_alive_of_nought_unloads_after_the_answer(host: RunningHost) -> None:
     assert chat(host, stream=False, keep_alive=0).status_code == 200
     eventually(lambda: host.ps() == [], "the model is unloaded")

@@ -23,6 +23,8 @@ from illama.registry.names import shown
 
 # When a model that never idles out is said to expire.
 _NEVER = "9999-12-31T23:59:59Z"
+# Seconds that are as good as for ever: dates do not go on without end.
+_AGES = 1e10
 
 
 class ModelRequest(msgspec.Struct):
@@ -185,5 +187,12 @@ def _loaded(model: dict[str, Any]) -> answers.Loaded:
         size_vram=model["memory"].get("device") or 0,
         digest=entry.digest if entry else "",
         details=cards.details(entry) if entry else answers.Details(),
-        expires_at=_NEVER if until is None else (datetime.now(timezone.utc) + timedelta(seconds=until)).isoformat(),
+        expires_at=_expiry(until),
     )
+
+
+def _expiry(until: float | None) -> str:
+    """When a model expires that has so many seconds left."""
+    if until is None or until > _AGES:
+        return _NEVER
+    return (datetime.now(timezone.utc) + timedelta(seconds=until)).isoformat()
