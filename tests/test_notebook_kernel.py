@@ -161,3 +161,36 @@ def test_a_pull_goes_on_when_its_kernel_is_shut_down(env: dict[str, str], hub: P
     with Client(start=False, settings=Settings.load(env)) as host:
         eventually(lambda: host.jobs()[0]["state"] == "success", "the pull ends", 60)
         assert "phi-4" in {model["name"] for model in host.list()}
+
+
+def test_widgets_stay_alive_while_a_cell_awaits_an_answer(kernel: Any):
+    run_cell(
+        kernel,
+        "import comm, illama\n"
+        "seen, waiting = [], False\n"
+        "opened = lambda channel, _: channel.on_msg(lambda message: seen.append(waiting))\n"
+        "comm.get_comm_manager().register_target('test', opened)",
+    )
+
+    def send(kind: str, **content: Any) -> None:
+        kernel.shell_channel.send(kernel.session.msg(kind, {"comm_id": "c", "data": {}, **content}))
+
+    send("comm_open", target_name="test")
+    clicked: list[str] = []
+
+    def click(kind: str, content: dict[str, Any]) -> None:
+        if kind == "stream" and not clicked:
+            clicked.append(kind)
+            send("comm_msg")
+
+    messages = run_cell(
+        kernel,
+        "waiting = True\n"
+        "print('asking', flush=True)\n"
+        'reply = await illama.AsyncClient().chat(\'/fake {"step_sec": 0.02, "tokens": 150} x\')\n'
+        "waiting = False\n"
+        "print('seen', seen, len(reply.text))",
+        on_message=click,
+    )
+    said = "".join(content["text"] for kind, content in messages if kind == "stream")
+    assert "seen [True] 150" in said

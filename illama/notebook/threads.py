@@ -9,11 +9,13 @@ from __future__ import annotations
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from illama.errors import NotFoundError
 from illama.notebook import neutral
-from illama.notebook.tables import Table
+
+if TYPE_CHECKING:
+    from illama.notebook.tables import Table
 
 _COLUMNS = {
     "THREAD": lambda row: neutral.plain(str(row["name"])),
@@ -107,6 +109,8 @@ class Threads:
 
     def table(self) -> Table:
         """One row for each conversation."""
+        from illama.notebook.tables import Table
+
         rows: list[Mapping[str, Any]] = [
             {
                 "name": each.name,
