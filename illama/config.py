@@ -136,6 +136,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("ILLAMA_ENGINE_PYTHON", None, _path, "interpreter of the engine"),
     Variable("ILLAMA_CONVERTER_PYTHON", None, _path, "interpreter of the conversion"),
     Variable("ILLAMA_ORIGINS", None, _names, "allowed browser origins"),
+    Variable("ILLAMA_IMAGE_URLS", "0", _flag, "1: the host fetches images that a chat names by address"),
     Variable("ILLAMA_ENGINE", "openvino", _choice("openvino", "fake"), "the engine behind the host"),
     Variable("ILLAMA_STREAM", "1", _flag, "0: magics show one final output"),
 )
@@ -174,6 +175,7 @@ class Settings:
     engine_python: Path | None
     converter_python: Path | None
     origins: tuple[str, ...]
+    image_urls: bool
     engine: str
     stream: bool
     sources: Mapping[str, str]

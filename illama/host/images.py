@@ -50,7 +50,7 @@ def _checked(url: str, where: str) -> str:
             raise RequestError(f"{where}: the data URL is not in base64.", param=where)
         raise UnsupportedError(
             f"{where}: the model host fetches no images from elsewhere.",
-            hint="Send the image itself, as data:image/png;base64,…",
+            hint="Send the image itself, as data:image/png;base64,…; or the host's owner sets ILLAMA_IMAGE_URLS=1.",
             param=where,
         )
     data = url[head.end() :]
