@@ -12,6 +12,7 @@ from illama.config import Settings
 from illama.errors import ConfigError
 from illama.registry import Registry
 from illama.registry import options as known
+from illama.registry.adapters import place
 
 
 def set_options(args: argparse.Namespace, settings: Settings) -> int:
@@ -29,7 +30,12 @@ def set_options(args: argparse.Namespace, settings: Settings) -> int:
     entry = registry.get(args.model)
     if pairs:
         changes = {name: value for name, _, value in pairs}
-        entry = registry.update(entry.name, lambda found: known.changed(found, changes, registry.get))
+        entry = registry.update(
+            entry.name,
+            lambda found: known.changed(
+                found, changes, registry.get, lambda each, path: place(registry.folder(each), path)
+            ),
+        )
     values = {**entry.options, **({"device": entry.device} if entry.device else {})}
     width = max(map(len, known.available(entry.task)), default=0)
     for name, option in known.available(entry.task).items():

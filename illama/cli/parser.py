@@ -143,7 +143,7 @@ def _model_verbs(verb: Any) -> None:
     made = verb(
         "set",
         "options:set_options",
-        "show or change a model's options: device, draft, prompt_lookup, …",
+        "show or change a model's options: device, draft, prompt_lookup, adapter, …",
         "`illama set MODEL draft=OTHER prompt_lookup=1` changes, `draft=` takes back, nothing shows what there is. "
         "A loaded model keeps its old options until it is loaded again.",
     )

@@ -16,7 +16,7 @@ import numpy as np
 import openvino
 import openvino_genai as genai
 
-from illama.engine import guessing
+from illama.engine import adapters, guessing
 from illama.engine.backend import PROMPT_END, DeviceError, Output, Prompt, reason, renders_tools
 from illama.engine.grammar import GrammarChecker, structured_output
 from illama.engine.prefix import PrefixCache
@@ -47,6 +47,9 @@ def load(message: dict[str, Any]) -> Any:
     precision = (message.get("options") or {}).get("cpu_precision")
     if precision and device == "CPU":
         options["INFERENCE_PRECISION_HINT"] = precision
+    if adapters.path_of(message):
+        options.pop("CACHE_DIR", None)  # what is there was compiled without the adapter
+        options.update(adapters.properties(folder, message))
     if message.get("task") == "image-text-to-text":
         from illama.engine.vision import VisionBackend
 
@@ -66,14 +69,16 @@ def load(message: dict[str, Any]) -> Any:
     try:
         return StatefulBackend(folder, device, message, options)
     except RuntimeError as error:
-        raise explain(error, folder) from error
+        raise explain(error, folder, adapters.HINT if adapters.path_of(message) else None) from error
 
 
-def explain(error: RuntimeError, folder: Path) -> LoadError:
-    """The error for a model that OpenVINO did not load."""
+def explain(error: RuntimeError, folder: Path, advice: str | None = None) -> LoadError:
+    """The error for a model that OpenVINO did not load; `advice` is for one that may have a reason of its own."""
     text = str(error)
     if "memory" in text.lower():
         hint = "Free some memory (close other programs, unload other models), or pull a smaller weight format."
+    elif advice:
+        hint = advice
     elif "token" in text.lower():
         hint = f"Its tokenizer may be missing or made by another release: remove {folder.name} and pull it again."
     else:

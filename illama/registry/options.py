@@ -6,14 +6,17 @@ Knows: the options' names, kinds and the tasks they are for. Does not know: how 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from illama.config import parse_device
 from illama.errors import RequestError
+from illama.registry.adapters import Placed
 from illama.registry.entry import Entry
 
 _TEXT, _VISION, _EMBED, _RERANK = "text-generation", "image-text-to-text", "embedding", "rerank"
+_MAX_FACTOR = 1000
 _ALL = (_TEXT, _VISION, _EMBED, _RERANK)
 
 
@@ -32,6 +35,13 @@ def _count(low: int, high: int) -> Callable[[str], int]:
         return int(raw)
 
     return parse
+
+
+def _factor(raw: str) -> float:
+    with suppress(ValueError):
+        if 0 < float(raw) <= _MAX_FACTOR:
+            return float(raw)
+    raise ValueError(f"a number above 0, up to {_MAX_FACTOR}")
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:
@@ -60,6 +70,8 @@ OPTIONS: Mapping[str, Option] = {
     "prompt_lookup": Option(_flag, (_TEXT,), "1: guess the next tokens from the prompt; for answers that repeat it"),
     "draft": Option(str, (_TEXT,), "a smaller installed model of the same tokenizer that guesses the next tokens"),
     "draft_tokens": Option(_count(1, 16), (_TEXT,), "how many tokens are guessed at a time (4)"),
+    "adapter": Option(str, (_TEXT,), "a LoRA adapter, the file or the folder that PEFT made; it is copied"),
+    "adapter_scale": Option(_factor, (_TEXT,), "what the adapter is multiplied with (lora_alpha/r, else 1)"),
     "pooling": Option(_one_of("mean", "cls", "last"), (_EMBED,), "how one vector is made of a text's tokens"),
     "normalize": Option(_flag, (_EMBED,), "1: vectors of length 1"),
     "matryoshka": Option(_flag, (_EMBED,), "1: `dimensions` may cut its vectors, as its makers must say"),
@@ -69,10 +81,16 @@ OPTIONS: Mapping[str, Option] = {
 }
 
 
-def changed(entry: Entry, changes: Mapping[str, str], find: Callable[[str], Entry]) -> Entry:
+def changed(
+    entry: Entry,
+    changes: Mapping[str, str],
+    find: Callable[[str], Entry],
+    place: Callable[[Entry, str], Placed] | None = None,
+) -> Entry:
     """The entry with its options changed; an empty value takes an option back to what it was without.
 
-    `find` looks a model up. Raises RequestError, which names the option, and what `find` raises.
+    `find` looks a model up, `place` puts an adapter into a model's folder. Raises RequestError, which names the option,
+    and what these two raise.
     """
     options, device = dict(entry.options), entry.device
     for name, raw in changes.items():
@@ -97,7 +115,26 @@ def changed(entry: Entry, changes: Mapping[str, str], find: Callable[[str], Entr
             hint=f"Take the other back: `illama set {entry.name} pipeline=`.",
             param="pipeline",
         )
-    return replace(entry, options=options, device=device)
+    files = dict(entry.files)
+    if "adapter" in changes:
+        files.pop(entry.options.get("adapter", ""), None)
+        if not changes.get("adapter_scale"):
+            options.pop("adapter_scale", None)
+    if options.get("adapter") and options.get("draft"):
+        raise RequestError(
+            "draft and adapter cannot be used together.",
+            hint=f"Take one back: `illama set {entry.name} draft=`.",
+            param="adapter",
+        )
+    if options.get("adapter_scale") and not options.get("adapter"):
+        raise RequestError("adapter_scale needs an adapter.", hint="Name its file as adapter.", param="adapter_scale")
+    if changes.get("adapter") and place is not None:
+        placed = place(entry, options["adapter"])
+        options["adapter"] = placed.path
+        files[placed.path] = placed.size
+        if placed.scale is not None:
+            options.setdefault("adapter_scale", placed.scale)
+    return replace(entry, options=options, device=device, files=files)
 
 
 def available(task: str) -> dict[str, Option]:

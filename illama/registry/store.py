@@ -147,18 +147,24 @@ class Registry:
         return entry, freed
 
     def update(self, name: str, change: Callable[[Entry], Entry]) -> Entry:
-        """Replace what is recorded about a model by what `change` makes of it; its name and files stay.
+        """Replace what is recorded about a model by what `change` makes of it; its name stays.
 
-        A crash leaves the old record or the new one. Raises ModelNotFoundError, what `change` raises, RegistryError.
+        Files that `change` lists besides must be in the folder; those that it no longer lists are deleted. A crash
+        leaves the old record or the new one. Raises ModelNotFoundError, what `change` raises, RegistryError.
         """
         with self._writing() as models:
             entry = View(models.values()).get(name)
-            new = replace(change(entry), name=entry.name, files=entry.files, size=entry.size)
+            new = replace(change(entry), name=entry.name)
+            if new.files != entry.files:
+                new = replace(new, size=sum(new.files.values()))
             # The folder's own file is the truth: without an index, the next reader makes a new one from it.
             (self.root / INDEX).unlink(missing_ok=True)
             atomic.write(self.folder(entry) / METADATA, _dump({"version": VERSION, **new.to_json()}))
             models[entry.name] = new
             self._save(models)
+            for path in entry.files.keys() - new.files.keys():
+                with suppress(OSError):  # an open file on Windows goes with the model
+                    (self.folder(entry) / path).unlink()
         return new
 
     def copy(self, source: str, destination: str) -> Entry:
