@@ -54,9 +54,12 @@ def place(folder: Path, given: str) -> Placed:
         target = folder / path
         target.parent.mkdir(exist_ok=True)
         part = target.with_name(f".{target.name}{atomic.TEMP_SUFFIX}")
-        shutil.copyfile(file, part)
-        atomic.sync_file(part)
-        part.replace(target)
+        try:
+            shutil.copyfile(file, part)
+            atomic.sync_file(part)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as problem:
         text = f"The adapter {given} cannot be used: {problem.strerror or problem}."
         raise RequestError(text, hint="Name a file that you can read.", param="adapter") from problem

@@ -128,7 +128,9 @@ def changed(
         )
     if options.get("adapter_scale") and not options.get("adapter"):
         raise RequestError("adapter_scale needs an adapter.", hint="Name its file as adapter.", param="adapter_scale")
-    if changes.get("adapter") and place is not None:
+    if changes.get("adapter"):
+        if place is None:
+            raise TypeError("an adapter needs a place")
         placed = place(entry, options["adapter"])
         options["adapter"] = placed.path
         files[placed.path] = placed.size
