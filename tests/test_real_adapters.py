@@ -36,8 +36,9 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
     heads = {"q_proj": (HIDDEN, HIDDEN), "v_proj": (HIDDEN, KEYS)}
     layers = {f"layers.{i}.self_attn.{name}": shape for i in range(LAYERS) for name, shape in heads.items()}
     made = save(home / "made", layers)
-    set_adapter("adapted", made)
-    set_adapter("looking", made, prompt_lookup="1")
+    # As it is, it changes only numbers; four times as strong, also what they say.
+    set_adapter("adapted", made, adapter_scale="4")
+    set_adapter("looking", made, adapter_scale="4", prompt_lookup="1")
     set_adapter("faint", made, adapter_scale="0.000001")
     set_adapter("unfit", save(home / "wrong", {"layers.0.self_attn.q_proj": (HIDDEN + 8, HIDDEN)}))
     shutil.rmtree(made)
