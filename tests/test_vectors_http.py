@@ -109,6 +109,15 @@ def test_ollamas_embed_has_its_fields_and_durations_in_nanoseconds(host):
     assert old == {"embedding": body["embeddings"][0]}
 
 
+@pytest.mark.parametrize("path", ["/api/embed", "/api/embeddings"])
+def test_ollamas_names_may_end_in_latest_and_a_missing_model_is_told_in_its_words(host, path):
+    body = {"input": "a", "prompt": "a"}
+    assert host.http.post(path, json={"model": "Embed:latest", **body}).status_code == 200
+    missing = host.http.post(path, json={"model": "nobody", **body})
+    assert missing.status_code == 404
+    assert missing.json()["error"].startswith("model 'nobody' not found, try pulling it first")
+
+
 def test_ollamas_embed_without_input_loads_the_model(host):
     assert host.http.post("/api/embed", json={"model": "Nested"}).json()["embeddings"] == []
     assert "Nested" in [model["name"] for model in host.ps()]
