@@ -94,6 +94,13 @@ def narrowed(document: dict[str, Any], *, likely: bool) -> dict[str, Any]:
     return document
 
 
+def tracebacks(log: str) -> list[str]:
+    """Each different traceback of a log, with the line before it, which says at what, and the error's own line."""
+    # What is indented belongs to a traceback, and so does the first line behind it.
+    found = re.findall(r"(.*\n)?(^.*Traceback \(most recent call last\):\n(?:[ \t].*\n)+.*)", log, re.MULTILINE)
+    return list({trace: before + trace for before, trace in found}.values())
+
+
 def fuzz(host: RunningHost, description: Path, cases: int, seed: int, *more: str) -> bool:
     """One run of Schemathesis; True if all held."""
     command = [
@@ -141,8 +148,10 @@ def main() -> int:
                 *(f"{count:6} {what}" for what, count in sorted(reached.items())),
                 sep="\n",
             )
-            if '"content":"still there?"' not in served or "Traceback" in host.log():
-                print(f"the host did not come through: {served!r}; its log:\n{host.log()[-4000:]}")
+            faults = tracebacks(host.log())
+            if '"content":"still there?"' not in served or faults:
+                told = "\n\n".join(faults) or host.log()[-4000:]
+                print(f"the host did not come through: {served!r}; from its log:\n{told}")
                 held = False
     print("held" if held else "DID NOT HOLD")
     return 0 if held else 1
