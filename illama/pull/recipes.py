@@ -87,6 +87,8 @@ def for_checkpoint(
 
 def _auto(task: str, parameters: int) -> str:
     if task in {"embedding", "rerank"}:
+        # 16 bits are no faster: MiniLM's ms of CPU a text on two cores (medians, in turn, computing in f32), fp16 and
+        # int8: of 10 tokens in batches 4.2 and 4.1, alone 8.9 and 8.2; of 83 tokens 35.7 and 35.6, alone 32.0 and 32.5.
         return "int8"
     return "int8" if parameters < _SMALL else "int4"
 
