@@ -38,8 +38,20 @@ def cache() -> Path:
 @functools.cache
 def converter_python() -> Path:
     """The interpreter of the converter's environment. Making it takes minutes and 2 GB, once."""
+    packages_before()
     settings = Settings.load({"ILLAMA_HOME": str(cache())})
     return environment.ensure(settings, Progress(lambda line: None)).python
+
+
+def packages() -> str:
+    """The packages of the tests' own environment, as pip tells them."""
+    return subprocess.check_output([sys.executable, "-m", "pip", "freeze", "--all"], text=True)
+
+
+@functools.cache
+def packages_before() -> str:
+    """The same, before the converter's environment was made: whoever asks for that one first has this noted."""
+    return packages()
 
 
 @functools.cache
