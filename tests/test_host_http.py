@@ -169,6 +169,15 @@ def test_a_body_beyond_the_limit_is_refused_without_reading_it(host: RunningHost
         assert connection.recv(4096).startswith(b"HTTP/1.1 413 ")
 
 
+@pytest.mark.parametrize("length", ["x", "1" * 5000, "3,5"])
+def test_a_length_that_is_no_number_is_refused(host: RunningHost, length: str) -> None:
+    name, port = host.url.removeprefix("http://").split(":")
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {name}\r\nAuthorization: Bearer {host.key}\r\n"
+    with socket.create_connection((name, int(port)), timeout=10) as connection:
+        connection.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 400 ")
+
+
 def test_a_chunked_body_beyond_the_limit_is_refused_too(host: RunningHost) -> None:
     def body() -> Iterator[bytes]:
         for _ in range(MAX_BODY // 2**20 + 2):

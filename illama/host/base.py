@@ -72,8 +72,7 @@ class Handler(web.RequestHandler):
             return
         if not self.open_to_all:
             self._check_key()
-        if int(self.request.headers.get("Content-Length") or 0) > MAX_BODY:
-            raise too_large()
+        check_length(self.request.headers.get("Content-Length"))
         if self.request.method not in ("GET", "HEAD"):
             self.host.touch()
 
@@ -285,6 +284,16 @@ def _is_loopback(name: str) -> bool:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
         return False
+
+
+def check_length(header: str | None) -> None:
+    """Refuse a body by its Content-Length, before it is read."""
+    try:
+        length = int(header or 0)
+    except ValueError:
+        raise RequestError("The request's Content-Length is not a number.", hint="Send one, once.") from None
+    if length > MAX_BODY:
+        raise too_large()
 
 
 def too_large() -> BodyTooLargeError:

@@ -19,7 +19,7 @@ from yarl import URL
 
 from illama.errors import ForbiddenError, HostError
 from illama.host import keys
-from illama.host.base import MAX_BODY, WRITE_PATIENCE, too_large
+from illama.host.base import MAX_BODY, WRITE_PATIENCE, check_length, too_large
 from illama_server import paths
 from illama_server.access import Handler
 
@@ -55,8 +55,7 @@ class Gate(Handler):
         if self.request.method != "OPTIONS":
             await self._look_at_key()
         await super().prepare()
-        if int(self.request.headers.get("Content-Length") or 0) > MAX_BODY:
-            raise too_large()
+        check_length(self.request.headers.get("Content-Length"))
 
     async def _look_at_key(self) -> None:
         # Before Jupyter sees it: it knows no inference keys, and a hub would be asked about each.
