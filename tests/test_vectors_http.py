@@ -20,6 +20,7 @@ from illama.client import AsyncClient, Client
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
     home = tmp_path_factory.mktemp("vectors")
     fake_model(home, "Chat")
+    fake_model(home, "Any", task="embedding")
     fake_model(home, "Embed", task="embedding", context_length=64, log=str(home / "batches"), step_sec=0.01)
     fake_model(home, "Nested", task="embedding", stored={"matryoshka": True}, dimensions=32)
     fake_model(home, "Rank", task="rerank", context_length=64)
@@ -39,6 +40,11 @@ def test_each_text_gets_its_vector_in_order_with_openais_fields(host):
     alone = embed(host, "two words").json()["data"][0]["embedding"]
     assert alone == body["data"][1]["embedding"] != body["data"][0]["embedding"]
     assert len(alone) == 16
+
+
+def test_the_models_that_talk_are_listed_first(host):
+    listed = [each["id"] for each in host.http.get("/v1/models").json()["data"]]
+    assert listed == ["Chat", "Any", "Embed", "Nested", "Rank"]
 
 
 def test_base64_holds_the_same_numbers(host):

@@ -31,8 +31,9 @@ class Models(Handler):
     operations: ClassVar = {"get": Operation(answers.Models)}
 
     async def get(self) -> None:
-        """List the registry."""
-        self.send(200, answers.Models("list", [_model(entry) for entry in self.host.registry.entries()]))
+        """List the registry. Models that talk come first: programs take the first one for their chats."""
+        entries = sorted(self.host.registry.entries(), key=lambda entry: entry.task in ("embedding", "rerank"))
+        self.send(200, answers.Models("list", [_model(entry) for entry in entries]))
 
 
 class Model(Handler):
