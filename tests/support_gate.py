@@ -50,16 +50,22 @@ class Jupyter:
 
 @contextmanager
 def jupyter_server(
-    home: Path, *arguments: str, token: str = TOKEN, password: str = "", base_url: str = "/", **variables: str
+    home: Path,
+    *arguments: str,
+    token: str = TOKEN,
+    password: str = "",
+    base_url: str = "/",
+    program: str = "jupyter_server",
+    **variables: str,
 ) -> Iterator[Jupyter]:
-    """Run a Jupyter server whose gate leads to the host of this home."""
+    """Run a Jupyter server whose gate leads to the host of this home. `program` is `jupyterlab` for a whole Lab."""
     scratch = home.parent
     notebooks = scratch / "notebooks"
     notebooks.mkdir(exist_ok=True)
     env = environment(home, **{"ILLAMA_ENGINE": "fake", **variables})
     env["PYTHONPATH"] = os.pathsep.join([str(scratch), str(ROOT), str(ROOT / "server_ext")])
     command = [
-        *(sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"),
+        *(sys.executable, "-m", program, "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"),
         f"--ServerApp.root_dir={notebooks}",
         f"--ServerApp.base_url={base_url}",
         "--ServerApp.jpserver_extensions={'illama_server': True}",

@@ -1,4 +1,4 @@
-"""Who may come in through Jupyter: every way to log in, every kind of caller, every verb, on real servers."""
+"""Who may come in through Jupyter: every way to log in, every kind of caller, every verb, at real JupyterLabs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Jupy
             scratch = folder / mode
             scratch.mkdir()
             (scratch / "home").symlink_to(home)
-            found[mode] = stack.enter_context(jupyter_server(scratch / "home", token=token, password=password))
+            found[mode] = stack.enter_context(
+                jupyter_server(scratch / "home", token=token, password=password, program="jupyterlab")
+            )
         yield found
 
 
