@@ -112,17 +112,22 @@ class Interrupted(Stream):
         raise KeyboardInterrupt
 
 
-def make_shell(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A shell that is a kernel as far as the magics can see, with a client of this host."""
+def make_kernel_shell(client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A shell that is a kernel as far as the magics can see, with this client."""
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     config = Config()
     config.HistoryManager.enabled = False
     shell = InteractiveShell(config=config)
     shell.kernel = object()
     shell.display_pub = CapturingDisplayPublisher()
-    client = Client("http://127.0.0.1:1", "key", transport=host)
     shell.register_magics(IllamaMagics(shell=shell, client=client))
-    yield shell
+    return shell
+
+
+def make_shell(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Such a shell with a client of this host."""
+    client = Client("http://127.0.0.1:1", "key", transport=host)
+    yield make_kernel_shell(client, tmp_path, monkeypatch)
     client.close()
 
 
