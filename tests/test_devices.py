@@ -62,3 +62,20 @@ def test_the_kv_cache_takes_most_of_a_cards_memory_and_a_part_of_the_machines() 
     assert kv_budget(Room("the machine's memory", 64 * GIB, 60 * GIB), False, 4 * GIB) == 4 * GIB
     assert kv_budget(Room("the machine's memory", 8 * GIB, 4 * GIB), False, GIB) < 2 * GIB
     assert kv_budget(Room("GPU's memory", 8 * GIB, None), True, 20 * GIB) == GIB // 4
+
+
+async def test_the_devices_are_told_with_their_memory_once_they_were_asked_for_and_not_before() -> None:
+    devices = Devices(Settings.load({"ILLAMA_ENGINE": "fake"}))
+    assert devices.known() == []
+    await devices.resolve("CPU")
+    ((device, room),) = devices.known()
+    assert (device.name, room) == ("CPU", None)
+    look = devices._look
+    assert look is not None
+    await look
+    ((_, room),) = devices.known()
+    assert room is not None
+    assert room.total is not None
+    assert room.free is not None
+    assert 0 < room.free < room.total
+    assert devices._look is look, "one look serves all who ask within some seconds"

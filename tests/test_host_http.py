@@ -316,6 +316,30 @@ def test_version_tags_and_show_tell_what_ollamas_clients_ask(host: RunningHost) 
     assert {"details", "model_info", "capabilities", "modified_at"} <= shown.keys()
 
 
+def test_the_tags_have_the_catalogue_if_they_are_asked_for_it(host: RunningHost) -> None:
+    assert "catalogue" not in host.http.get("/api/tags").json()
+    offers = host.http.get("/api/tags?catalogue=1").json()["catalogue"]
+    (small,) = [offer for offer in offers if "smollm2" in offer["names"]]
+    assert small["repo"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert small["size"] > 50_000_000
+
+
+def test_ps_tells_the_devices_memory_and_whether_the_registry_has_changed(host: RunningHost) -> None:
+    before = host.http.get("/api/ps").json()["registry"]
+    host.http.post("/api/generate", json={"model": "A"})
+    (device,) = eventually(
+        lambda: [each for each in host.http.get("/api/ps").json()["devices"] if each["total"]], "memory is looked at"
+    )
+    assert device["name"] == "CPU"
+    assert 0 < device["free"] < device["total"]
+    assert not device["own"]
+    assert host.http.get("/api/ps").json()["registry"] == before
+    host.http.post("/api/generate", json={"model": "A", "keep_alive": 0})
+    host.http.post("/api/copy", json={"source": "A", "destination": "Another"})
+    assert host.http.get("/api/ps").json()["registry"] != before
+    host.http.request("DELETE", "/api/delete", json={"model": "Another"})
+
+
 def test_loading_and_unloading_by_generate_without_a_prompt(host: RunningHost) -> None:
     loaded = host.http.post("/api/generate", json={"model": "A", "keep_alive": "5m"}).json()
     assert (loaded["done"], loaded["done_reason"]) == (True, "load")

@@ -17,7 +17,7 @@ from support_models import tiny_ir
 from illama.cli import main
 from illama.client import AsyncClient, Client
 from illama.config import Settings
-from illama.errors import CancelledError, NotFoundError, RequestError
+from illama.errors import CancelledError, NotFoundError, PullError, RequestError
 from illama.pull.sources import canonical
 
 REPO = "OpenVINO/phi-4-int4-ov"
@@ -274,3 +274,16 @@ def test_spellings_of_a_source_are_one(tmp_path, monkeypatch):
     ):
         assert len({canonical(each) for each in spellings}) == 1, spellings
     assert canonical(f"{REPO}@v2") != canonical(REPO)
+
+
+def test_a_pull_that_failed_is_told_with_all_that_another_try_needs_until_it_is_dismissed(host, client):
+    with pytest.raises(PullError), client.pull("no-such/model", weight_format="int8") as events:
+        list(events)
+    job = until(client, state="failed")
+    assert job["weight_format"] == "int8"
+    assert job["code"] == PullError.code
+    assert job["hint"]
+    answer = host.http.request("DELETE", "/api/pull", json={"job": job["id"]})
+    assert answer.json() == {"job": job["id"], "state": "failed", "watchers": 0}
+    assert client.jobs() == []
+    assert host.http.request("DELETE", "/api/pull", json={"job": job["id"]}).status_code == 404

@@ -50,10 +50,19 @@ class Tag(Answer, kw_only=True, omit_defaults=False):
     aliases: list[str]
 
 
+class Offer(Answer, kw_only=True, omit_defaults=False):
+    """A model that can be pulled by a short name. `size` is that of the download, where it is known."""
+
+    names: list[str]
+    repo: str
+    size: int | None
+
+
 class Tags(Answer):
-    """`GET /api/tags`."""
+    """`GET /api/tags`. `catalogue` is ours, and there if the query asks for it: what can be pulled by a short name."""
 
     models: list[Tag]
+    catalogue: list[Offer] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Loaded(Answer, kw_only=True, omit_defaults=False):
@@ -80,11 +89,29 @@ class Loaded(Answer, kw_only=True, omit_defaults=False):
     until_seconds: float | None
 
 
+class DeviceRoom(Answer, kw_only=True, omit_defaults=False):
+    """A device and its memory, None where nobody tells. `own`: it has memory of its own, else it uses the machine's.
+
+    Not `exact`: some of what takes of it could not be seen, so that less may be free.
+    """
+
+    name: str
+    full_name: str
+    own: bool
+    total: int | None = None
+    free: int | None = None
+    exact: bool = True
+
+
 class Ps(Answer):
-    """`GET /api/ps`. `jobs` is ours: the pulls that run or ended lately."""
+    """`GET /api/ps`. Ours are `jobs`, the pulls that run or ended lately; `devices`, once a model was asked for; and
+    `registry`, a word that changes when what is installed does.
+    """
 
     models: list[Loaded]
     jobs: list[dict[str, Any]]
+    devices: list[DeviceRoom]
+    registry: str
 
 
 class Shown(Answer, kw_only=True, omit_defaults=False):

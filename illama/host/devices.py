@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -29,6 +30,8 @@ _MIN_KV = _GIB // 4
 _RETURN_PATIENCE = 10.0
 # Seconds for OpenVINO's import and its look at the drivers; a driver that hangs must not hang the host.
 _PROBE_PATIENCE = 60.0
+# Seconds between two looks at all devices' memory: a GPU's use is found in the descriptors of every process.
+_LOOK_EVERY = 5.0
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,32 @@ class Devices:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._found: asyncio.Task[tuple[Device, ...]] | None = None
+        self._look: asyncio.Task[None] | None = None
+        self._rooms: dict[str, Room] = {}
+        self._looked_at = -_LOOK_EVERY
 
     async def found(self) -> tuple[Device, ...]:
         """All devices. Raises LoadError if OpenVINO cannot be asked; the next call asks again."""
         if self._found is None or (self._found.done() and self._found.exception()):
             self._found = asyncio.create_task(probe(self._settings))
         return await asyncio.shield(self._found)
+
+    def known(self) -> list[tuple[Device, Room | None]]:
+        """The devices with their memory as of the latest look; a new look is begun, for the next one who asks.
+
+        None of them before the first model was asked for: to find out starts a process, and this wakes nothing.
+        """
+        if self._found is None or not self._found.done() or self._found.cancelled() or self._found.exception():
+            return []
+        now = time.monotonic()
+        if now - self._looked_at > _LOOK_EVERY and (self._look is None or self._look.done()):
+            self._looked_at = now
+            self._look = asyncio.create_task(self._look_at(self._found.result()))
+        return [(device, self._rooms.get(device.name)) for device in self._found.result()]
+
+    async def _look_at(self, devices: tuple[Device, ...]) -> None:
+        for device in devices:
+            self._rooms[device.name] = await self.room(device.name)
 
     async def resolve(self, pinned: str | None = None) -> str:
         """The real device for a model: where it is pinned, or as ILLAMA_DEVICE says.

@@ -38,6 +38,8 @@ _TOLD_FOR = {"failed": 86400.0, "cancelled": 600.0, "success": 600.0}
 _MAX_TOLD = 20
 # Fields of a request that don't make it another pull.
 _BESIDE_THE_POINT = {"source", "make_environment"}
+# Fields of a request that are told, so that the same pull can be asked for again.
+_TELLING = ("device", "weight_format", "trust_remote_code")
 
 
 class Watch:
@@ -81,6 +83,7 @@ class Job:
         self.started_at = _now()
         self.ended_at: str | None = None
         self.ended = 0.0
+        self.forgotten = False  # nobody is to be told of it any more; its process may still be on its way out
         self._settings = settings
         self._token = token
         self._cancelled = False
@@ -107,7 +110,7 @@ class Job:
         """The job in the fields of `ps`."""
         line, state = self.latest, self.state
         told = {key: line.get(key) for key in ("status", "phase", "completed", "total")}
-        ended = {"ended_at": self.ended_at, "error": line.get("error"), "hint": line.get("hint")}
+        ended = {"ended_at": self.ended_at, **{key: line.get(key) for key in ("error", "hint", "code")}}
         return {
             "id": self.id,
             "source": self.request["source"],
@@ -117,6 +120,7 @@ class Job:
             "status": told["status"] or state,
             "watchers": len(self.watches),
             "started_at": self.started_at,
+            **{key: self.request[key] for key in _TELLING if self.request.get(key)},
             **({} if state == "running" else {key: value for key, value in ended.items() if value}),
         }
 
@@ -242,12 +246,21 @@ class Jobs:
             log.info("pull of %s is cancelled", job.request["source"])
             await job.cancel()
 
+    def forget(self, id: str) -> Job | None:
+        """Tell of an ended pull no more. None if no ended one has this id."""
+        told = (job for job in (*self._running.values(), *self._ended) if job.over and not job.forgotten)
+        job = next((job for job in told if job.id == id), None)
+        if job is not None:
+            job.forgotten = True
+        return job
+
     def describe(self) -> list[dict[str, Any]]:
         """The pulls that run, then those that ended lately, in the fields of `ps`."""
         now = time.monotonic()
-        ended = [job for job in self._ended if now - job.ended < _TOLD_FOR[job.state]]
+        ended = [job for job in self._ended if now - job.ended < _TOLD_FOR[job.state] and not job.forgotten]
         self._ended = ended[-_MAX_TOLD:]
-        return [job.describe() for job in (*self._running.values(), *reversed(self._ended))]
+        running = [job for job in self._running.values() if not job.forgotten]
+        return [job.describe() for job in (*running, *reversed(self._ended))]
 
     @property
     def busy(self) -> bool:

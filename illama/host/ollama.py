@@ -17,7 +17,10 @@ from illama.errors import ModelNotFoundError, RequestError
 from illama.host import answers_ollama as answers
 from illama.host import cards, schema, state
 from illama.host.base import Handler
+from illama.host.devices import Device
+from illama.host.memory import Room
 from illama.host.operations import Operation
+from illama.pull import catalog
 from illama.registry import Entry, Registry
 from illama.registry.names import shown
 
@@ -69,22 +72,26 @@ class Tags(Handler):
     """`GET /api/tags`: what is installed, answered from memory."""
 
     needs = "inference"
-    operations: ClassVar = {"get": Operation(answers.Tags)}
+    operations: ClassVar = {"get": Operation(answers.Tags, query={"catalogue": "1: with what can be pulled by name"})}
 
     async def get(self) -> None:
-        """List the registry."""
-        self.send(200, answers.Tags([_tag(entry) for entry in self.host.registry.entries()]))
+        """List the registry, and the catalogue if that is asked for."""
+        found = answers.Tags([_tag(entry) for entry in self.host.registry.entries()])
+        if self.get_query_argument("catalogue", "") in {"1", "true"}:
+            found.catalogue = [answers.Offer(**item) for item in catalog.listing()]
+        self.send(200, found)
 
 
 class Ps(Handler):
-    """`GET /api/ps`: what is loaded, and what it is doing; beside it, as `jobs`, the pulls."""
+    """`GET /api/ps`: what is loaded, and what it is doing; beside it the pulls (`jobs`) and the devices."""
 
     operations: ClassVar = {"get": Operation(answers.Ps)}
 
     async def get(self) -> None:
-        """List the loaded models, and the pulls that run or ended lately."""
+        """List the loaded models, the pulls that run or ended lately, and the devices as far as they are known."""
         models = [_loaded(model) for model in self.host.dispatcher.loaded()]
-        self.send(200, answers.Ps(models, self.host.jobs.describe()))
+        devices = [_device(*known) for known in self.host.devices.known()]
+        self.send(200, answers.Ps(models, self.host.jobs.describe(), devices, self.host.registry.token()))
 
 
 class Show(Handler):
@@ -189,6 +196,13 @@ def _loaded(model: dict[str, Any]) -> answers.Loaded:
         details=cards.details(entry) if entry else answers.Details(),
         expires_at=_expiry(until),
     )
+
+
+def _device(device: Device, room: Room | None) -> answers.DeviceRoom:
+    found = answers.DeviceRoom(name=device.name, full_name=device.full_name, own=device.memory is not None)
+    if room:
+        found.total, found.free, found.exact = room.total, room.free, room.exact
+    return found
 
 
 def _expiry(until: float | None) -> str:

@@ -108,6 +108,11 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
     paths: dict[str, dict[str, Any]] = {}
     for route, path, method, each in operations:
         made: dict[str, Any] = {"summary": _summary(route.handler), "operationId": _operation_id(method, path)}
+        if each.query:
+            made["parameters"] = [
+                {"name": name, "in": "query", "description": meaning, "schema": {"type": "string"}}
+                for name, meaning in each.query.items()
+            ]
         answer = next(known)
         if each.request is not None:
             made["requestBody"] = {"required": True, "content": {JSON: {"schema": next(known)}}}

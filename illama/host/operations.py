@@ -5,7 +5,8 @@ Knows: the words for it. Does not know: any endpoint, or how the document is mad
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 EVENTS = "text/event-stream"
@@ -18,7 +19,8 @@ JSON = "application/json"
 class Operation:
     """What one method of a path takes and answers; types are msgspec's.
 
-    `stream` is what one event (`EVENTS`) or one line (`LINES`, by `media`) of a streamed answer holds.
+    `stream` is what one event (`EVENTS`) or one line (`LINES`, by `media`) of a streamed answer holds; `query` are
+    the parameters of its query, all of them strings that may be left out, with what they mean.
     """
 
     answer: Any
@@ -26,3 +28,4 @@ class Operation:
     stream: Any = None
     media: str = EVENTS
     plain: bool = False  # the answer is text
+    query: Mapping[str, str] = field(default_factory=dict)

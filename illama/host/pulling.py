@@ -104,11 +104,15 @@ class Pull(Handler):
     async def delete(self) -> None:
         """Stop a pull: for all, or, if others watch it and `force` is not set, only for the one who asks.
 
-        The answer comes when it has ended, or at once; its `state` says which: "cancelled", or "running".
+        The answer comes when it has ended, or at once; its `state` says which: "cancelled", or "running". One that had
+        ended already, named by its `job`, is forgotten: `ps` tells of it no more.
         """
         request = schema.parse(self.body(), StopRequest)
         if not (request.job or request.model):
             raise RequestError("model is missing.", hint="Say which pull, by model or job.", param="model")
+        if request.job and (over := self.host.jobs.forget(request.job)):
+            self.send(200, answers.Stopped(over.id, over.state, 0))
+            return
         job = self.host.jobs.find(request.job, request.model, request.name)
         await self.host.jobs.stop(job, request.watcher, force=bool(request.force))
         self.send(200, answers.Stopped(job.id, job.state, len(job.watches)))

@@ -10,6 +10,7 @@ or writer. Readers never wait: they take no lock, and the index is always whole.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -51,6 +52,10 @@ class Registry:
     def entries(self) -> list[Entry]:
         """All models, by name. Cheap while nothing has changed on disk. Raises RegistryError if it cannot be read."""
         return list(self._view().entries)
+
+    def token(self) -> str:
+        """A short word that changes whenever the registry does, by whomever; it costs two looks at the disk."""
+        return hashlib.sha256(repr(self._signature()).encode()).hexdigest()[:16]
 
     def get(self, name: str) -> Entry:
         """The model of that name: exactly, else as an alias, else in any case of letters.
