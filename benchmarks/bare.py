@@ -19,7 +19,7 @@ sys.modules["openvino_telemetry"] = None  # as in illama's engine: no usage data
 
 import openvino_genai as genai  # noqa: E402
 
-from illama.engine.genai import BLOCK_TOKENS, MAX_BATCHED_TOKENS, SLOTS  # noqa: E402
+from illama.engine.settings import BLOCK_TOKENS, MAX_BATCHED_TOKENS, SLOTS  # noqa: E402
 
 
 def load(folder: str, context: int) -> Any:

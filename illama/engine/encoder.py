@@ -22,8 +22,9 @@ from openvino import opset13 as ops
 
 from illama.engine.backend import DeviceError, reason
 from illama.engine.encode import Tokens
-from illama.engine.genai import context_of, explain, versions
+from illama.engine.genai import explain, versions
 from illama.engine.protocol import Facts
+from illama.engine.settings import context_of
 from illama.errors import LoadError, RequestError
 
 # Texts and tokens (with padding) of a batch. Measured on a CPU of two cores with a model of 22 million weights, in ms

@@ -5,8 +5,6 @@ Knows: `ContinuousBatchingPipeline`, its scheduler's settings, chat templates. D
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,18 +19,8 @@ from illama.engine.backend import PROMPT_END, DeviceError, Output, Prompt, reaso
 from illama.engine.grammar import GrammarChecker, structured_output
 from illama.engine.prefix import PrefixCache
 from illama.engine.protocol import Facts
+from illama.engine.settings import SLOTS, block_tokens, properties, scheduler_config
 from illama.errors import ContextLengthError, LoadError, RequestError, UnsupportedError
-
-# Prompt tokens that one step reads. Smaller makes a cancel and the other streams' next token come sooner, larger reads
-# a prompt faster; 256 is about 20 steps for a prompt of 5,000 tokens.
-MAX_BATCHED_TOKENS = 256
-# Requests in one batch. More gains little on the devices this is for, and each may need a whole context of KV cache.
-SLOTS = 32
-# Tokens in a block of the KV cache, by device (OpenVINO's plugins fix them).
-BLOCK_TOKENS = {"CPU": 32, "GPU": 16}
-# What is assumed of a model that states no context length.
-DEFAULT_CONTEXT = 4096
-_GIB = 2**30
 
 
 def load(message: dict[str, Any]) -> Any:
@@ -41,15 +29,7 @@ def load(message: dict[str, Any]) -> Any:
     Returns a Backend. Raises LoadError.
     """
     folder, device, mode = Path(message["folder"]), message["device"], message.get("pipeline") or "auto"
-    options: dict[str, Any] = {}
-    if message.get("cache_dir") and device != "CPU":
-        options["CACHE_DIR"] = message["cache_dir"]
-    precision = (message.get("options") or {}).get("cpu_precision")
-    if precision and device == "CPU":
-        options["INFERENCE_PRECISION_HINT"] = precision
-    if adapters.path_of(message):
-        options.pop("CACHE_DIR", None)  # what is there was compiled without the adapter
-        options.update(adapters.properties(folder, message))
+    options = properties(message)
     if message.get("task") == "image-text-to-text":
         from illama.engine.vision import VisionBackend
 
@@ -229,29 +209,9 @@ class PagedBackend:
     """Continuous batching: many requests share each step."""
 
     def __init__(self, folder: Path, device: str, message: dict[str, Any], options: dict[str, Any]) -> None:
-        context = message.get("context_length") or context_of(folder) or DEFAULT_CONTEXT
-        scheduler = genai.SchedulerConfig()
-        scheduler.max_num_batched_tokens = MAX_BATCHED_TOKENS
-        scheduler.max_num_seqs = SLOTS
-        scheduler.enable_prefix_caching = True
-        block = BLOCK_TOKENS.get(device.partition(".")[0], 16)
-        budget = message.get("kv_bytes") or _GIB
+        scheduler, context, kv_bytes = scheduler_config(folder, device, message)
         draft = message.get("draft")
-        per_token = kv_bytes_per_token(folder)
-        if per_token and draft:
-            per_token += kv_bytes_per_token(Path(draft)) or per_token
-        if per_token:
-            # No more than all slots could use at once, no less than one step.
-            blocks = min(budget // (per_token * block), SLOTS * -(-context // block))
-            scheduler.num_kv_blocks = max(blocks, -(-MAX_BATCHED_TOKENS // block) + 1)
-            context = min(context, scheduler.num_kv_blocks * block)
-            kv_bytes = scheduler.num_kv_blocks * block * per_token
-        else:
-            scheduler.cache_size = max(budget // _GIB, 1)
-            kv_bytes = scheduler.cache_size * _GIB
         if draft:
-            # With a draft, a prefix from the cache makes GenAI 2026.4 fail in the step of a sampled answer.
-            scheduler.enable_prefix_caching = False
             options = {**options, "draft_model": genai.draft_model(draft, device, scheduler_config=scheduler)}
         elif guessing.looks_up(message):
             options = {**options, "prompt_lookup": True}
@@ -260,7 +220,7 @@ class PagedBackend:
         self._prompts = Prompts(self._pipe.get_tokenizer(), context, self._defaults.ends)
         if draft:
             guessing.same_tokens(self._prompts.tokenizer, draft)
-        self._prefix = PrefixCache(block, 0 if draft else scheduler.num_kv_blocks or 0)
+        self._prefix = PrefixCache(block_tokens(device), 0 if draft else scheduler.num_kv_blocks or 0)
         self._handles: dict[int, Any] = {}
         self._ids: dict[int, list[int]] = {}
         self._cancelled: list[int] = []
@@ -271,7 +231,7 @@ class PagedBackend:
             "context_length": self._prompts.context_length,
             "slots": SLOTS,
             "max_prompt_chars": self._prompts.max_chars,
-            "kv_bytes": int(kv_bytes),
+            "kv_bytes": kv_bytes,
             "chat_template": self._prompts.template,
             "tools": renders_tools(self._prompts.template),
             "dimensions": 0,
@@ -348,36 +308,3 @@ class PagedBackend:
 
     def decode(self, batches: Sequence[Sequence[int]], *, special: bool = False) -> list[str]:
         return self._prompts.decode(batches, special=special)
-
-
-def context_of(folder: Path) -> int | None:
-    """The context length that a model folder's config.json states, in tokens."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    for part in (config, config.get("text_config") or {}):
-        for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
-            if isinstance(part.get(key), int):
-                return int(part[key])
-    return None
-
-
-def is_vision(folder: Path) -> bool:
-    """Whether a folder holds a vision-language model: its language model is one of several."""
-    return (folder / "openvino_language_model.xml").exists()
-
-
-def kv_bytes_per_token(folder: Path) -> int | None:
-    """Bytes of KV cache for a token, from the shapes of the model's states; None if it has none of rank 4.
-
-    Counted as CPU's default precision has it (8 bits, and 12 bytes of scale and zero point a head and token: that gives
-    the size which OpenVINO 2026.4 reports); a device with 16-bit keys needs up to twice as much.
-    """
-    name = "openvino_language_model.xml" if is_vision(folder) else "openvino_model.xml"
-    xml = (folder / name).read_text(encoding="utf-8", errors="replace")
-    total = 0
-    # A state's shape is [batch, heads, tokens, head size]; each key and each value has one.
-    for heads, size in re.findall(r'variable_shape="[^",]*,(\d+),[^",]*,(\d+)"', xml):
-        total += int(heads) * (int(size) + 12)
-    return total or None

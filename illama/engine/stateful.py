@@ -15,8 +15,9 @@ from typing import Any
 import openvino_genai as genai
 
 from illama.engine.backend import DeviceError, Output, Prompt, renders_tools
-from illama.engine.genai import DEFAULT_CONTEXT, Defaults, Prompts, context_of, generation_config, versions
+from illama.engine.genai import Defaults, Prompts, generation_config, versions
 from illama.engine.protocol import Facts
+from illama.engine.settings import DEFAULT_CONTEXT, context_of
 from illama.errors import UnsupportedError
 
 
