@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support_models import kept_folder
 
 from illama.config import VARIABLES
 
 # A shell starts what it puts into the background with Ctrl-C ignored, and children inherit that: the commands that the
 # tests interrupt would not notice.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure() -> None:
+    """Name one folder for what a run makes once, before its workers start, which are processes of their own."""
+    kept_folder()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the modules without slow tests first, so that what is broken is seen early."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path in slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
+    """Let what a test logged travel from a worker whatever is in it, half a character too."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(autouse=True)

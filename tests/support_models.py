@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
 import json
@@ -11,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from filelock import FileLock
 
 from illama.registry import Entry
 
@@ -108,20 +111,22 @@ def real_model_cache() -> Path:
 
     ILLAMA_TEST_CACHE keeps it between runs. Don't change what is in it: copy what a test changes.
     """
-    kept = os.environ.get("ILLAMA_TEST_CACHE")
-    if kept:
-        home = Path(kept).absolute()
-        home.mkdir(parents=True, exist_ok=True)
-    else:
-        scratch = tempfile.TemporaryDirectory(prefix="illama-test-")
-        _kept_until_exit.append(scratch)
-        home = Path(scratch.name)
-    lines = run_pull({"source": "smollm2"}, home, ILLAMA_ENGINE="openvino")
+    home = kept_folder()
+    with FileLock(home / "model.lock"):
+        lines = run_pull({"source": "smollm2"}, home, ILLAMA_ENGINE="openvino")
     assert lines[-1].get("status") == "success", lines[-1]
     return home
 
 
-_kept_until_exit: list[tempfile.TemporaryDirectory[str]] = []
+def kept_folder() -> Path:
+    """The folder for what is made once: ILLAMA_TEST_CACHE names it, else it lasts as long as the run."""
+    if "ILLAMA_TEST_CACHE" not in os.environ:
+        scratch = tempfile.TemporaryDirectory(prefix="illama-test-", ignore_cleanup_errors=True)
+        atexit.register(scratch.cleanup)
+        os.environ["ILLAMA_TEST_CACHE"] = scratch.name  # for the processes that this one starts, too
+    folder = Path(os.environ["ILLAMA_TEST_CACHE"]).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def pull_environment(home: Path, **more: str) -> dict[str, str]:

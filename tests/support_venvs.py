@@ -6,9 +6,11 @@ import hashlib
 import os
 import subprocess
 import sys
-import tempfile
 import venv
 from pathlib import Path
+
+from filelock import FileLock
+from support_models import kept_folder
 
 
 def environment(*packages: str) -> Path:
@@ -16,14 +18,15 @@ def environment(*packages: str) -> Path:
 
     It is kept in the folder that ILLAMA_TEST_CACHE names, or made anew for each run.
     """
-    kept = os.environ.get("ILLAMA_TEST_CACHE")
     what = hashlib.sha256(" ".join([sys.version, *sorted(packages)]).encode()).hexdigest()[:12]
-    folder = Path(kept or tempfile.mkdtemp(prefix="illama-env-")) / "environments" / what
+    folder = kept_folder() / "environments" / what
     binaries = folder / ("Scripts" if os.name == "nt" else "bin")
     done = folder / "complete"
-    if not done.exists():
-        venv.create(folder, with_pip=True, clear=True)
-        command = [binaries / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
-        subprocess.run(command, check=True)
-        done.touch()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not done.exists():
+            venv.create(folder, with_pip=True, clear=True)
+            command = [binaries / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
+            subprocess.run(command, check=True)
+            done.touch()
     return binaries

@@ -21,6 +21,8 @@ from illama.errors import ModelNotFoundError
 from illama.host import state
 from illama.registry import Entry, Registry
 
+pytestmark = pytest.mark.slow  # each starts a host, as commands do
+
 CLI = [sys.executable, "-m", "illama.cli"]
 
 

@@ -21,6 +21,8 @@ from support_host import RunningHost, events, eventually, fake_model, running_ho
 
 from illama.host import state
 
+pytestmark = pytest.mark.slow  # each starts a host, and waits for what hosts wait for
+
 SLOW = '/fake {"tokens": 100000, "step_sec": 0.01, "text": "again "} x'
 LONG_PROMPT = '/fake {"step_sec": 0.05} ' + "x" * 28_000
 

@@ -20,6 +20,8 @@ from illama.config import Settings
 from illama.errors import CancelledError, NotFoundError, PullError, RequestError
 from illama.pull.sources import canonical
 
+pytestmark = pytest.mark.slow  # each starts a host and the processes of its pulls
+
 REPO = "OpenVINO/phi-4-int4-ov"
 WEIGHTS = b"weights!" * 250_000
 

@@ -17,6 +17,8 @@ from support_models import pull_environment, tiny_gguf
 from illama.client import Client
 from illama.config import Settings
 
+pytestmark = pytest.mark.slow  # five processes and a host
+
 TESTS = Path(__file__).parent
 PROCESSES, THREADS = 5, 4
 # Each spelling of the one model is asked for by somebody.
