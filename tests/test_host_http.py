@@ -345,6 +345,10 @@ def test_loading_and_unloading_by_generate_without_a_prompt(host: RunningHost) -
     assert (loaded["done"], loaded["done_reason"]) == (True, "load")
     assert host.loaded()["name"] == "A"
     assert 290 < host.loaded()["until_seconds"] <= 300
+    assert host.loaded()["keep_alive"] == 300
+    assert host.chat("A", "hello").status_code == 200
+    assert host.loaded()["keep_alive"] == 300, "a request that says nothing changes nothing"
+    assert host.http.get("/api/ps").json()["keep_alive"] == 600
     gone = host.http.post("/api/generate", json={"model": "A", "keep_alive": 0}).json()
     assert gone["done_reason"] == "unload"
     assert host.ps() == []

@@ -175,6 +175,14 @@ def test_keep_alive_overrides_the_idle_time_for_its_model() -> None:
     assert slot.expires_at() == 15
 
 
+def test_keep_alive_stays_in_force_until_a_request_says_otherwise() -> None:
+    slot = ready()
+    for at, (id, keep_alive) in enumerate([(1, -1), (2, None), (3, 5)]):
+        slot.request(Ticket(id, "A", at, keep_alive=keep_alive))
+        slot.release(id, at)
+        assert slot.expires_at() == (None if id < 3 else at + 5)
+
+
 def test_keep_alive_0_unloads_at_the_end_of_the_request() -> None:
     slot = ready()
     slot.request(Ticket(1, "A", 0, keep_alive=0))

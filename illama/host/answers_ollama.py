@@ -86,6 +86,7 @@ class Loaded(Answer, kw_only=True, omit_defaults=False):
     tokens_per_second: float
     memory: dict[str, int | None]
     load_seconds: float
+    keep_alive: float
     until_seconds: float | None
 
 
@@ -104,14 +105,15 @@ class DeviceRoom(Answer, kw_only=True, omit_defaults=False):
 
 
 class Ps(Answer):
-    """`GET /api/ps`. Ours are `jobs`, the pulls that run or ended lately; `devices`, once a model was asked for; and
-    `registry`, a word that changes when what is installed does.
+    """`GET /api/ps`. Ours are `jobs`, the pulls that run or ended lately; `devices`, once a model was asked for;
+    `registry`, a word that changes when what is installed does; and `keep_alive`, the seconds that are the default.
     """
 
     models: list[Loaded]
     jobs: list[dict[str, Any]]
     devices: list[DeviceRoom]
     registry: str
+    keep_alive: float
 
 
 class Shown(Answer, kw_only=True, omit_defaults=False):

@@ -206,6 +206,7 @@ class Dispatcher:
             "tokens_per_second": round(engine.tokens_per_second, 1) if engine else 0.0,
             "memory": dict(seat.held),
             "load_seconds": round(min(seat.load_ended, now) - seat.load_began, 1),
+            "keep_alive": slot.ttl,
             "until_seconds": None if expires is None else round(max(expires - now, 0.0), 1),
         }
 

@@ -91,7 +91,8 @@ class Ps(Handler):
         """List the loaded models, the pulls that run or ended lately, and the devices as far as they are known."""
         models = [_loaded(model) for model in self.host.dispatcher.loaded()]
         devices = [_device(*known) for known in self.host.devices.known()]
-        self.send(200, answers.Ps(models, self.host.jobs.describe(), devices, self.host.registry.token()))
+        usual = self.host.settings.idle_ttl_sec
+        self.send(200, answers.Ps(models, self.host.jobs.describe(), devices, self.host.registry.token(), usual))
 
 
 class Show(Handler):

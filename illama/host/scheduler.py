@@ -236,7 +236,8 @@ class Slot:
                     break
                 del self.waiting[ticket.id]
                 self.running[ticket.id] = ticket
-                self.ttl = self.rules.idle_ttl if ticket.keep_alive is None else ticket.keep_alive
+                if ticket.keep_alive is not None:
+                    self.ttl = ticket.keep_alive  # it stays in force until a request says otherwise, as Ollama has it
                 self._effects.append(Grant(ticket.id))
         if self.running:
             return
