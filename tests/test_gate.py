@@ -15,6 +15,8 @@ import pytest
 from support_gate import TOKEN, Jupyter, jupyter_server
 from support_host import RunningHost, events, eventually, fake_model, running_host, text_of
 
+from illama_server.front import FOLDER
+
 pytestmark = pytest.mark.slow
 
 KEY = {"Authorization": f"Bearer {TOKEN}"}
@@ -186,6 +188,24 @@ def test_the_page_is_strict_about_what_it_loads(both: tuple[RunningHost, Jupyter
     for name in re.findall(r'(?:src|href)="([^"]+)"', page.text):
         assert server.cookieless("GET", f"/ui/{name}", headers=KEY).status_code == 200
     assert re.findall(r"<script(?![^>]*src=)|\son\w+=|style=", page.text) == []
+
+
+def test_the_panels_files_are_served_and_nothing_beside_them(both: tuple[RunningHost, Jupyter]):
+    server = both[1]
+    listed = {file.name for file in FOLDER.iterdir()}
+    asked = [*listed, "nothing.js", "__init__.py"]
+    got = {name: server.cookieless("GET", f"/ui/{name}", headers=KEY) for name in asked}
+    served = {name for name, answer in got.items() if answer.status_code == 200}
+    assert served == {name for name in listed if name.endswith((".html", ".js", ".css", ".svg"))}
+    assert {answer.status_code for name, answer in got.items() if name not in served} == {404}
+    kinds = {got[name].headers["Content-Type"] for name in served if name.endswith(".js")}
+    assert kinds == {"text/javascript; charset=utf-8"}
+    again = {**KEY, "If-None-Match": got["panel.js"].headers["ETag"]}
+    assert server.cookieless("GET", "/ui/panel.js", headers=again).status_code == 304
+
+
+def test_the_page_gives_a_browser_the_proof_for_its_requests(both: tuple[RunningHost, Jupyter]):
+    assert "_xsrf=" in both[1].cookieless("GET", "/ui/", headers=KEY).headers["Set-Cookie"]
 
 
 def test_the_page_sends_strangers_to_the_login_page(both: tuple[RunningHost, Jupyter]):

@@ -139,6 +139,10 @@ def test_nothing_of_the_hosts_own_reaches_the_caller(shared: tuple[Jupyter, list
     assert answer.headers.get("Access-Control-Allow-Origin", "") != "*"
 
 
+def test_the_panel_is_told_where_models_are_not_managed(shared: tuple[Jupyter, list[Any]]):
+    assert shared[0].cookieless("GET", "/api/ps", headers=KEY).headers["X-Illama-Manage"] == "no"
+
+
 def test_a_head_request_has_no_body(shared: tuple[Jupyter, list[Any]]):
     answer = shared[0].cookieless("HEAD", "/v1/models", headers=KEY)
     assert (answer.status_code, answer.headers["Content-Length"], answer.content) == (200, "2", b"")

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support_kernels import ROOT, end_host, fake_home
-from support_lab import CHROMIUM, jupyter_lab, write_notebook
+from support_kernels import end_host, fake_home
+from support_lab import jupyter_lab, write_notebook
+from support_panel import chromium, keep, needs_a_browser
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium here"),
-    # Playwright leaves the closing of its own loop and pipes to the interpreter.
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = needs_a_browser
 
 LOAD_WAIT = 90_000  # milliseconds: Lab's first page on a busy machine
 HOSTILE = """\
@@ -48,12 +43,8 @@ def env(home: Path) -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 def opened(browser: Any, url: str, token: str, notebook: str) -> Any:
@@ -77,14 +68,6 @@ def run_all(page: Any) -> None:
         cell.locator(".cm-content").click()
         page.keyboard.press("Shift+Enter")
         cell.locator(".jp-InputPrompt").get_by_text(re.compile(r"\[(\*|\d+)\]")).wait_for(timeout=30_000)
-
-
-def keep(page: Any, name: str) -> None:
-    """Keep a screenshot where ILLAMA_TEST_SCREENSHOTS says, for somebody to look at."""
-    folder = os.environ.get("ILLAMA_TEST_SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=str(Path(folder) / f"{name}.png"))
 
 
 def test_an_answer_streams_into_the_page(browser: Any, env: dict[str, str], tmp_path: Path):
@@ -132,31 +115,3 @@ def test_nothing_that_a_model_writes_is_run(browser: Any, env: dict[str, str], t
     assert '<p onclick="window.hacked=5">a $x$ y</p>' in shown
     assert "<b>code</b>" in shown
     assert "<script>window.hacked=2</script>" in shown
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_status_page_shows_what_the_host_has_and_how_to_connect(
-    browser: Any, env: dict[str, str], tmp_path: Path, scheme: str
-):
-    complaints: list[str] = []
-    env = {**env, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "server_ext")])}
-    (tmp_path / "notebooks").mkdir()
-    with jupyter_lab(tmp_path / "notebooks", env, extensions=("illama_server",)) as (url, token):
-        page = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme=scheme)
-        page.on("console", lambda message: complaints.append(message.text))
-        page.goto(f"{url}illama/ui/?token={token}")
-        # A look starts no host.
-        page.locator("#status[data-state=down]").wait_for(timeout=30_000)
-        refused, complaints[:] = list(complaints), []
-        page.locator("#start").click()
-        page.locator("#status[data-state=up]").wait_for(timeout=60_000)
-        page.locator("#models").get_by_text("echo").wait_for(timeout=30_000)
-        shown = page.inner_text("body")
-        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        keep(page, f"status-{scheme}")
-        page.close()
-    assert f"{url}illama/v1" in shown
-    assert token not in shown
-    assert ground == ("rgb(17, 17, 17)" if scheme == "dark" else "rgb(255, 255, 255)")
-    assert all("503" in complaint for complaint in refused)
-    assert complaints == []

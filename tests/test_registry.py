@@ -73,6 +73,18 @@ def test_another_objects_change_is_seen_at_once(registry):
     assert registry.entries() == []
 
 
+def test_the_token_changes_with_what_is_registered_and_not_otherwise(registry):
+    empty = registry.token()
+    assert registry.token() == empty
+    install(Registry(registry.root), "a")
+    one = registry.token()
+    assert registry.token() == Registry(registry.root).token() == one != empty
+    Registry(registry.root).update("a", lambda entry: dataclasses.replace(entry, device="CPU"))
+    changed = registry.token()
+    Registry(registry.root).remove("a")
+    assert len({empty, one, changed, registry.token()}) == 4
+
+
 def test_an_unchanged_index_is_read_once(registry, monkeypatch):
     install(registry)
     registry.entries()

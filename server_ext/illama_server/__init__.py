@@ -1,4 +1,4 @@
-"""Jupyter's way to the model host: its APIs behind Jupyter's own login, and a page that shows what it does.
+"""Jupyter's way to the model host: its APIs behind Jupyter's own login, and the panel as a page.
 
 Knows: how Jupyter finds the extension and its launcher tile. Does not know: models; the extension is a gate.
 """
@@ -6,10 +6,10 @@ Knows: how Jupyter finds the extension and its launcher tile. Does not know: mod
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from illama import __version__
+from illama_server.front import FOLDER
 
 __all__ = ["__version__", "launcher_tile"]
 
@@ -31,6 +31,6 @@ def launcher_tile() -> dict[str, Any]:
             "title": "illama",
             "category": "Other",
             "path_info": "illama/ui/",
-            "icon_path": str(Path(__file__).parent / "page" / "icon.svg"),
+            "icon_path": str(FOLDER / "icon.svg"),
         },
     }

@@ -6,6 +6,7 @@ Knows: traits and URLs. Does not know: how a request is checked or passed on.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from jupyter_server.extension.application import ExtensionApp
@@ -13,7 +14,7 @@ from traitlets import Bool, TraitError, Unicode, validate
 
 from illama import discovery
 from illama.errors import IllamaError
-from illama_server import gate, page
+from illama_server import front, gate, page
 from illama_server.host import Upstream
 
 
@@ -57,7 +58,7 @@ class IllamaServerApp(ExtensionApp):
             [
                 (r"/illama/(?:v1|api)/.*", gate.Gate, {"gate": self}),
                 (r"/illama/ui", page.ToPage),
-                (r"/illama/ui/(|page\.js|page\.css|icon\.svg)", page.Page),
+                (rf"/illama/ui/(|{'|'.join(map(re.escape, front.FILES))})", page.Page),
                 (r"/illama(?:/.*)?", gate.Nothing),
             ]
         )

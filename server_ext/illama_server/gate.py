@@ -209,6 +209,8 @@ class Gate(Handler):
                 self.set_header(name, answer.headers[name])
         if "Content-Length" in answer.headers:
             self.set_header("Content-Length", answer.headers["Content-Length"])
+        if self.request.path.endswith("/api/ps") and not self._may_manage():
+            self.set_header("X-Illama-Manage", "no")  # the panel then offers no pull and no removal
         self._answer_type = answer.headers.get("Content-Type", self._answer_type)
         if answer.content_type == "text/event-stream":
             self.set_header("X-Accel-Buffering", "no")  # proxies in front of Jupyter shall not gather it either

@@ -1,11 +1,9 @@
-"""The page behind the launcher's tile: four static files.
+"""The panel as a page, behind the launcher's tile: static files and nothing else.
 
-Knows: their names and what they may do. Does not know: the host; the page asks for itself, through the gate.
+Knows: what the page may do, and who may have it. Does not know: the host; the page asks for itself, through the gate.
 """
 
 from __future__ import annotations
-
-from pathlib import Path
 
 from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import JupyterHandler
@@ -13,14 +11,8 @@ from jupyter_server.utils import url_path_join
 from tornado import web
 
 from illama_server.access import AUTH_RESOURCE
+from illama_server.front import FILES, FOLDER, INDEX
 
-_FOLDER = Path(__file__).parent / "page"
-_FILES = {
-    "": ("index.html", "text/html; charset=utf-8"),
-    "page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "page.css": ("page.css", "text/css; charset=utf-8"),
-    "icon.svg": ("icon.svg", "image/svg+xml"),
-}
 _POLICY = "; ".join(
     [
         "default-src 'none'",
@@ -30,6 +22,9 @@ _POLICY = "; ".join(
         "connect-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
+        # What a model writes cannot become markup or a script, even by a mistake in a script of ours.
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
     ]
 )
 
@@ -48,11 +43,13 @@ class Page(JupyterHandler):
     @authorized
     def get(self, name: str) -> None:
         """One of the files."""
-        file, kind = _FILES[name]
-        self.set_header("Content-Type", kind)
+        name = name or INDEX
+        _ = self.xsrf_token  # sets the cookie by which the page's own requests are known
+        self.set_header("Content-Type", FILES[name])
+        # Asked for each time, and sent again only when it has changed: an upgrade never mixes two versions.
         self.set_header("Cache-Control", "no-cache")
         self.set_header("Referrer-Policy", "no-referrer")
-        self.finish((_FOLDER / file).read_bytes())
+        self.finish((FOLDER / name).read_bytes())
 
 
 class ToPage(JupyterHandler):
