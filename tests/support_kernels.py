@@ -18,9 +18,12 @@ ECHO = "echo"
 CELL_WAIT = 120.0
 
 
-def fake_home(home: Path) -> dict[str, str]:
-    """Install a model that the fake engine echoes with; returns the environment for programs that shall use it."""
-    source = tiny_ir(home.parent / "source")
+def fake_home(home: Path, **config: object) -> dict[str, str]:
+    """Install a model that the fake engine echoes with; returns the environment for programs that shall use it.
+
+    `config` is what its config.json says beyond the usual.
+    """
+    source = tiny_ir(home.parent / "source", **config)
     lines = run_pull({"source": str(source), "name": ECHO}, home)
     assert lines[-1].get("status") == "success", lines[-1]
     return environment(home, ILLAMA_ENGINE="fake")

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx
 import nbformat
 import psutil
 
 CHROMIUM = Path("/usr/bin/chromium")
 START_WAIT = 90.0
+LOAD_WAIT = 90_000  # milliseconds: Lab's first page on a busy machine
 
 
 @contextmanager
@@ -77,3 +82,57 @@ def write_notebook(path: Path, cells: list[str]) -> None:
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, path)
+
+
+@dataclass
+class Lab:
+    """A running JupyterLab that several tests share: the folder it serves, its URL and token."""
+
+    folder: Path
+    url: str
+    token: str
+
+    def page(self, browser: Any, name: str, cells: list[str]) -> Any:
+        """The page of a new notebook with these cells, its kernel running."""
+        write_notebook(self.folder / f"{name}.ipynb", cells)
+        return opened(browser, self.url, self.token, f"{name}.ipynb")
+
+    def theme(self, *, dark: bool) -> None:
+        """The looks of the pages that are opened from now on."""
+        raw = json.dumps({"theme": "JupyterLab Dark" if dark else "JupyterLab Light"})
+        httpx.put(
+            f"{self.url}lab/api/settings/@jupyterlab/apputils-extension:themes",
+            json={"raw": raw},
+            headers={"Authorization": f"token {self.token}"},
+        ).raise_for_status()
+
+    def log(self) -> str:
+        """What the server has said, in small letters."""
+        return (self.folder.parent / "lab.log").read_text().lower()
+
+
+def opened(browser: Any, url: str, token: str, notebook: str) -> Any:
+    """The page of a notebook whose kernel has answered, its cells not run."""
+    page = browser.new_page(viewport={"width": 1100, "height": 900})
+    channels = lambda socket: "/channels" in socket.url  # noqa: E731
+    with page.expect_websocket(channels, timeout=LOAD_WAIT) as socket:
+        page.goto(f"{url}lab/tree/{notebook}?token={token}&reset")
+    # Cells that are run before the kernel's first answer make Lab ask which kernel is meant.
+    socket.value.wait_for_event("framereceived", timeout=LOAD_WAIT)
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=LOAD_WAIT)
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=LOAD_WAIT)
+    return page
+
+
+def run_all(page: Any) -> None:
+    """Run the cells, each as soon as the one before it has been taken up."""
+    for index in range(page.locator(".jp-Notebook .jp-CodeCell").count()):
+        run(page, index)
+
+
+def run(page: Any, index: int) -> None:
+    """Run one cell, and see that it has been taken up."""
+    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(index)
+    cell.locator(".cm-content").click()
+    page.keyboard.press("Shift+Enter")
+    cell.locator(".jp-InputPrompt").get_by_text(re.compile(r"\[(\*|\d+)\]")).wait_for(timeout=30_000)

@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 from support_kernels import end_host, fake_home
-from support_lab import jupyter_lab, write_notebook
+from support_lab import jupyter_lab, opened, run_all, write_notebook
 from support_panel import chromium, keep, needs_a_browser
 
 pytestmark = needs_a_browser
 
-LOAD_WAIT = 90_000  # milliseconds: Lab's first page on a busy machine
 HOSTILE = """\
 # Answer
 
@@ -45,29 +44,6 @@ def env(home: Path) -> Iterator[dict[str, str]]:
 def browser() -> Iterator[Any]:
     with chromium() as browser:
         yield browser
-
-
-def opened(browser: Any, url: str, token: str, notebook: str) -> Any:
-    """The page of a notebook whose kernel has answered, its cells not run."""
-    page = browser.new_page(viewport={"width": 1100, "height": 900})
-    channels = lambda socket: "/channels" in socket.url  # noqa: E731
-    with page.expect_websocket(channels, timeout=LOAD_WAIT) as socket:
-        page.goto(f"{url}lab/tree/{notebook}?token={token}&reset")
-    # Cells that are run before the kernel's first answer make Lab ask which kernel is meant.
-    socket.value.wait_for_event("framereceived", timeout=LOAD_WAIT)
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=LOAD_WAIT)
-    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]", timeout=LOAD_WAIT)
-    return page
-
-
-def run_all(page: Any) -> None:
-    """Run the cells, each as soon as the one before it has been taken up."""
-    cells = page.locator(".jp-Notebook .jp-CodeCell")
-    for index in range(cells.count()):
-        cell = cells.nth(index)
-        cell.locator(".cm-content").click()
-        page.keyboard.press("Shift+Enter")
-        cell.locator(".jp-InputPrompt").get_by_text(re.compile(r"\[(\*|\d+)\]")).wait_for(timeout=30_000)
 
 
 def test_an_answer_streams_into_the_page(browser: Any, env: dict[str, str], tmp_path: Path):

@@ -105,7 +105,7 @@ def test_a_stopped_answer_keeps_its_text_and_says_so(page: Page):
     place = cell(page)
     place.add("The cap")
     place.stopped("stopped")
-    assert page.messages[-1].data["text/plain"] == "The cap\n\n[⏹ stopped]"
+    assert page.messages[-1].data["text/plain"] == "The cap\n\n[■ stopped]"
 
 
 def test_an_answer_that_never_began_shows_nothing_when_it_is_stopped(page: Page):

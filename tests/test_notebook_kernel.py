@@ -78,7 +78,7 @@ def test_an_interrupt_ends_the_answer_and_the_next_one_works(manager: KernelMana
     assert interrupted
     last = texts(messages, *DISPLAYS)[-1]
     assert last.startswith("abcd")
-    assert last.endswith("[⏹ stopped]")
+    assert last.endswith("[■ stopped]")
     (error,) = [content for kind, content in messages if kind == "error"]
     assert len(error["traceback"]) == 1
     with Client(start=False, settings=Settings.load(env)) as client:

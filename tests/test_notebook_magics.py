@@ -98,7 +98,7 @@ def test_an_interrupt_stops_the_answer_and_fails_the_cell_in_one_line(shell: Any
         shell.run_cell_magic("illama", "-o answer", "Hello?")
     assert isinstance(caught.value, KeyboardInterrupt)
     assert len(caught.value._render_traceback_()) == 1
-    assert shown(shell)[-1] == "Par\n\n[⏹ stopped]"
+    assert shown(shell)[-1] == "Par\n\n[■ stopped]"
     assert host.closed
     assert "answer" not in shell.user_ns
 
@@ -109,7 +109,7 @@ def test_an_answer_that_breaks_off_is_marked_and_fails_the_cell(
     host.answer = lambda: iter([piece("Par"), b'data: {"error": {"message": "It died.", "code": "engine_died"}}\n\n'])
     result = shell.run_cell("%%illama\nHello?", store_history=False)
     assert not result.success
-    assert shown(shell)[-1] == "Par\n\n[⏹ broken off]"
+    assert shown(shell)[-1] == "Par\n\n[■ broken off]"
     assert capsys.readouterr().out.strip() == "EngineDiedError: It died."
 
 

@@ -124,7 +124,7 @@ class CellAnswer:
     def stopped(self, reason: str) -> None:
         """See `Answer`."""
         if self._pieces or self._area.shown:
-            self._draw(f"⏹ {reason}")
+            self._draw(f"■ {reason}")
 
     def _draw(self, line: str, metadata: Mapping[str, Any] | None = None) -> None:
         self._area.show(self._bundle("".join(self._pieces), line), metadata)
@@ -184,7 +184,7 @@ class TerminalAnswer:
     def stopped(self, reason: str) -> None:
         """See `Answer`."""
         if self._pieces:
-            self._end(f"⏹ {reason}")
+            self._end(f"■ {reason}")
 
     def _end(self, line: str) -> None:
         if not self._live:

@@ -14,6 +14,14 @@ from illama.cli import columns
 from illama.cli.columns import Row
 from illama.cli.models import describe, facts
 
+# Characters from which on a cell may be broken anywhere: a path is one long word, and would widen the page.
+_LONG = 30
+
+
+def _cell(text: str, tag: str = "td") -> str:
+    style = "text-align:left" + (";overflow-wrap:anywhere" if len(text) > _LONG else "")
+    return f'<{tag} style="{style}">{html.escape(text)}</{tag}>'
+
 
 class Table(Sequence[Row]):
     """Rows of one kind, each a dict as the host gives it. Shows as a table in a notebook and in a terminal.
@@ -56,12 +64,8 @@ class Table(Sequence[Row]):
     def _html(self) -> str:
         if not self._rows:
             return f"<div>{html.escape(self._empty)}</div>"
-        left = 'style="text-align:left"'
-        head = "".join(f"<th {left}>{html.escape(name)}</th>" for name in self._columns)
-        body = "".join(
-            "<tr>" + "".join(f"<td {left}>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-            for row in columns.cells(self._columns, self._rows)
-        )
+        head = "".join(_cell(name, "th") for name in self._columns)
+        body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in columns.cells(self._columns, self._rows))
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -115,11 +119,7 @@ class Model(Mapping[str, Any]):
         return describe(self._entry)
 
     def _repr_html_(self) -> str:
-        left = 'style="text-align:left"'
-        rows = "".join(
-            f"<tr><th {left}>{html.escape(name)}</th><td {left}>{html.escape(value)}</td></tr>"
-            for name, value in facts(self._entry).items()
-        )
+        rows = "".join(f"<tr>{_cell(name, 'th')}{_cell(value)}</tr>" for name, value in facts(self._entry).items())
         return f"<table><tbody>{rows}</tbody></table>"
 
 
