@@ -167,6 +167,7 @@ class Where:
     def head(self, method: str, path: str, body: bytes = b"") -> bytes:
         name, port = self.address
         length = f"Content-Length: {len(body)}\r\n" if body else ""
+        path = urlsplit(self.url).path + path
         return (
             f"{method} {path} HTTP/1.1\r\nHost: {name}:{port}\r\nAuthorization: Bearer {self.key}\r\n{length}\r\n"
         ).encode() + body

@@ -11,21 +11,26 @@ from illama.engine.text import Detokenizer, StopScanner
 TEXTS = ["plain words", "Grüße, 世界 and 😀👩‍👩‍👧!", "ทดสอบ עברית العربية", "\ufffd stays", "a\u0301e\u0301", ""]
 
 
-def run(pieces: list[bytes], errors: str, cut: int | None = None) -> tuple[str, list[str]]:
-    """Feed tokens one by one, as the engine's loop does; a decoder puts U+FFFD for broken bytes, or drops them."""
-    tokens = pieces if cut is None else pieces[:cut]
+def run(pieces: list[bytes], errors: str, cut: int | None = None, times: int = 1) -> tuple[str, list[str]]:
+    """Feed tokens one by one, as the engine's loop does; a decoder puts U+FFFD for broken bytes, or drops them.
 
-    def decode(ids: list[int]) -> str:
-        return b"".join(pieces[i] for i in ids).decode("utf-8", errors)
+    Equal pieces are one token. With several `times` the text is made again, by who has met its tokens before.
+    """
+    vocabulary = sorted(set(pieces))
+    tokens = [vocabulary.index(piece) for piece in pieces[:cut]]
+    known: dict[int, str] = {}
 
-    detokenizer, sent = Detokenizer(), []
-    for number in range(len(tokens)):
-        piece = detokenizer.take(decode(detokenizer.push([number])))
-        if piece:
-            detokenizer.settle(decode(detokenizer.context()))
-            sent.append(piece)
-    sent.append(detokenizer.finish(decode(detokenizer.push(()))))
-    return b"".join(tokens).decode("utf-8", "ignore"), sent
+    def decode(rows: list[list[int]]) -> list[str]:
+        return [b"".join(vocabulary[i] for i in ids).decode("utf-8", errors) for ids in rows]
+
+    for _ in range(times):
+        detokenizer, sent = Detokenizer(known), []
+        for token in tokens:
+            piece = detokenizer.push([token])
+            sent.append(detokenizer.take(decode(detokenizer.rows())) if piece is None else piece)
+        if detokenizer.pending:
+            sent.append(detokenizer.finish(decode(detokenizer.rows())))
+    return b"".join(pieces[:cut]).decode("utf-8", "ignore"), sent
 
 
 @pytest.mark.parametrize("errors", ["replace", "ignore"])
@@ -33,7 +38,7 @@ def run(pieces: list[bytes], errors: str, cut: int | None = None) -> tuple[str, 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 5])
 def test_streamed_text_is_the_whole_text_however_the_bytes_are_cut(text: str, width: int, errors: str) -> None:
     data = text.encode()
-    whole, sent = run([data[at : at + width] for at in range(0, len(data), width)], errors)
+    whole, sent = run([data[at : at + width] for at in range(0, len(data), width)], errors, times=2)
     assert "".join(sent) == whole == text
 
 
@@ -55,8 +60,32 @@ def test_any_text_cut_in_any_way_arrives_whole(text: str, widths: list[int], err
         width = widths[len(pieces) % len(widths)]
         pieces.append(data[:width])
         data = data[width:]
-    _, sent = run(pieces, errors)
+    _, sent = run(pieces, errors, times=2)
     assert "".join(sent) == text
+
+
+def test_a_token_whose_text_was_seen_is_not_decoded_again() -> None:
+    known: dict[int, str] = {}
+    first = Detokenizer(known)
+    assert first.push([1]) is None
+    assert first.take(["one", "", "one"]) == "one"
+    assert first.push([2]) is None
+    assert first.take(["one two", "one", "two"]) == " two"  # a tokenizer that writes the space only in company
+    assert first.push([2, 2]) == " two two"
+    second = Detokenizer(known)
+    assert second.push([2]) is None, "the first of an answer has no company"
+
+
+def test_a_text_that_depends_on_the_token_before_is_not_remembered() -> None:
+    known: dict[int, str] = {}
+    detokenizer = Detokenizer(known)
+    detokenizer.push([1])
+    detokenizer.take([" ", "", " "])
+    detokenizer.push([2])
+    assert detokenizer.take([" \u201c", " ", ""]) == "\u201c"  # the second half of a character, of a decoder that drops
+    detokenizer.push([3])
+    detokenizer.take(["\u201c n't", "\u201c", "'t"])  # a decoder that mends contractions
+    assert known == {}
 
 
 def scan(stops: list[str], pieces: list[str]) -> tuple[str, bool]:

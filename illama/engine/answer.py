@@ -6,12 +6,15 @@ Knows: detokenizing, stop strings, times. Does not know: how tokens are made, th
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from illama.engine.backend import Backend, Output
 from illama.engine.text import Detokenizer, StopScanner
+
+# The texts of tokens that were met: without special tokens, and with them.
+Known = tuple[dict[int, str], dict[int, str]]
 
 
 @dataclass
@@ -25,18 +28,25 @@ class Answer:
     wants_logprobs: bool
     keeps_special: bool
     arrived: float
-    detokenizer: Detokenizer = field(default_factory=Detokenizer)
+    detokenizer: Detokenizer
     completion_tokens: int = 0
     first: float = 0.0
     last: float = 0.0
 
     @classmethod
-    def of(cls, request: dict[str, Any], prompt_tokens: int, cached_tokens: int, arrived: float) -> Answer:
-        """The answer to a `generate` message."""
-        scanner = StopScanner(request.get("stop") or [])
-        logprobs = bool(request.get("sampling", {}).get("logprobs"))
+    def of(cls, request: dict[str, Any], known: Known, prompt_tokens: int, cached_tokens: int) -> Answer:
+        """The answer to a `generate` message; `known` is what all of an engine's answers share."""
         special = bool(request.get("keep_special"))
-        return cls(request["id"], prompt_tokens, cached_tokens, scanner, logprobs, special, arrived)
+        return cls(
+            request["id"],
+            prompt_tokens,
+            cached_tokens,
+            scanner=StopScanner(request.get("stop") or []),
+            wants_logprobs=bool(request.get("sampling", {}).get("logprobs")),
+            keeps_special=special,
+            arrived=request["arrived"],
+            detokenizer=Detokenizer(known[special]),
+        )
 
     def count(self, tokens: int) -> None:
         """Note that so many tokens came now."""
@@ -65,28 +75,29 @@ def advance(backend: Backend, answers: dict[int, Answer], outputs: Sequence[Outp
     Answers that ended leave `answers`. One that hit a stop string is cancelled in the backend, and ends as "stop".
     """
     live = [(answers[out.id], out) for out in outputs if out.id in answers]
-    grown = [(answer, out) for answer, out in live if out.ids]
-    # 1. Decode all windows in one call: its cost hardly depends on how many there are.
+    # 1. Text that is known by heart; what is left is decoded in one call: its cost hardly depends on how much it is.
     pieces: dict[int, str] = {}
-    texts = _decode(backend, [(answer, answer.detokenizer.push(out.ids)) for answer, out in grown])
-    for answer, out in grown:
-        answer.count(len(out.ids))
-        pieces[answer.id] = answer.detokenizer.take(texts[answer.id])
-    # 2. What was sent becomes the context of the next window.
-    moved = [answer for answer, _ in grown if pieces[answer.id]]
-    contexts = _decode(backend, [(answer, answer.detokenizer.context()) for answer in moved])
-    for answer in moved:
-        answer.detokenizer.settle(contexts[answer.id])
-    # 3. Stop strings, ends, and the message.
+    unknown: list[Answer] = []
+    for answer, out in live:
+        if out.ids:
+            answer.count(len(out.ids))
+            piece = answer.detokenizer.push(out.ids)
+            if piece is None:
+                unknown.append(answer)
+            else:
+                pieces[answer.id] = piece
+    for answer, texts in _decoded(backend, unknown):
+        pieces[answer.id] = answer.detokenizer.take(texts)
+    # 2. Stop strings, ends, and the message.
     tokens: list[list[Any]] = []
     done: list[dict[str, Any]] = []
     for answer, out in live:
         finish = out.finish
         sent = answer.scanner.feed(pieces.get(answer.id, ""))
         if finish and not answer.scanner.hit:
-            window = answer.detokenizer.push(())
-            rest = _decode(backend, [(answer, window)])[answer.id] if window else ""
-            sent += answer.scanner.feed(answer.detokenizer.finish(rest) if window else "")
+            if answer.detokenizer.pending:
+                for _, texts in _decoded(backend, [answer]):
+                    sent += answer.scanner.feed(answer.detokenizer.finish(texts))
             sent += "" if answer.scanner.hit else answer.scanner.flush()
         if answer.scanner.hit and finish is None:
             backend.cancel(answer.id)
@@ -101,15 +112,13 @@ def advance(backend: Backend, answers: dict[int, Answer], outputs: Sequence[Outp
     return {"ev": "step", "tokens": tokens, "done": done} if tokens or done else None
 
 
-def _decode(backend: Backend, windows: list[tuple[Answer, list[int]]]) -> dict[int, str]:
-    """The text of each answer's window; those that keep special tokens and the others have a call each."""
-    texts: dict[int, str] = {}
+def _decoded(backend: Backend, answers: Sequence[Answer]) -> Iterator[tuple[Answer, list[str]]]:
+    """The texts of each answer's rows; those that keep special tokens and the others have a call each."""
     for special in (False, True):
-        part = [(answer.id, ids) for answer, ids in windows if answer.keeps_special is special]
-        if part:
-            decoded = backend.decode([ids for _, ids in part], special=special)
-            texts.update(zip((id for id, _ in part), decoded, strict=True))
-    return texts
+        part = [(answer, answer.detokenizer.rows()) for answer in answers if answer.keeps_special is special]
+        texts = iter(backend.decode([row for _, rows in part for row in rows if row], special=special) if part else ())
+        for answer, rows in part:
+            yield answer, [next(texts) if row else "" for row in rows]
 
 
 def _logprobs(backend: Backend, answer: Answer, out: Output) -> list[list[Any]] | None:

@@ -302,7 +302,7 @@ class PagedBackend:
                 if part.finish_reason != genai.GenerationFinishReason.NONE:
                     output.finish = "length" if part.finish_reason == genai.GenerationFinishReason.LENGTH else "stop"
         self._ids[id].extend(output.ids)
-        if handle.get_status() == genai.GenerationStatus.IGNORED:
+        if not output.ids and handle.get_status() == genai.GenerationStatus.IGNORED:
             output.error = "The device's KV cache has no room for this request beside those that are running."
         return output
 

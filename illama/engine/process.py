@@ -14,12 +14,15 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from illama.config import Settings
 from illama.engine import launch, protocol
+from illama.engine.pipe import Pipe
+from illama.engine.work import Call, Generation
 from illama.errors import CancelledError, EngineDiedError, EngineError, IllamaError, LoadError
 from illama.host import logs
 
@@ -32,118 +35,7 @@ _TAIL = 5
 # Seconds over which the rate in `ps` is averaged.
 _RATE_WINDOW = 3.0
 
-
-@dataclass
-class Batch:
-    """What has come since the last look: text, the number of tokens it is made of, and their log probabilities."""
-
-    text: str = ""
-    tokens: int = 0
-    logprobs: list[list[Any]] = field(default_factory=list)
-
-
-class Generation:
-    """One request under way in an engine.
-
-    Its text is kept until it is read, so a slow reader holds up nobody; the answer's own limit bounds what is kept.
-    `accepted` resolves when the engine took the request in, and raises what it was refused with.
-    """
-
-    def __init__(self, id: int, engine: Engine) -> None:
-        self.id = id
-        self.summary: dict[str, Any] | None = None
-        self.error: IllamaError | None = None
-        self.accepted: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._engine = engine
-        self._batch = Batch()
-        self._news = asyncio.Event()
-        self._on_end: list[Callable[[], None]] = []
-
-    @property
-    def ended(self) -> bool:
-        """Whether the engine is done with it."""
-        return self.summary is not None or self.error is not None
-
-    def when_ended(self, callback: Callable[[], None]) -> None:
-        """Call back once the engine is done with it, or at once if it is."""
-        if self.ended:
-            callback()
-        else:
-            self._on_end.append(callback)
-
-    def cancel(self) -> None:
-        """Ask the engine to drop it; it ends within a step."""
-        if not self.ended:
-            self._engine.cancel(self.id)
-
-    async def news(self) -> None:
-        """Wait until `next` has something to say."""
-        while not (self._batch.tokens or self._batch.text or self.ended):
-            self._news.clear()
-            await self._news.wait()
-
-    async def next(self) -> Batch | None:
-        """Wait for text and return all there is; None when the answer is complete. Raises what it failed with."""
-        await self.news()
-        if self._batch.tokens or self._batch.text:
-            batch, self._batch = self._batch, Batch()
-            return batch
-        if self.error:
-            raise self.error
-        if self.summary and self.summary["finish_reason"] == "cancelled":
-            raise CancelledError("The request was cancelled.")
-        return None
-
-    def add(self, text: str, tokens: int, logprobs: list[list[Any]] | None) -> None:
-        """Note what a step brought."""
-        self._batch.text += text
-        self._batch.tokens += tokens
-        self._batch.logprobs.extend(logprobs or ())
-        self._news.set()
-
-    def end(self, *, summary: dict[str, Any] | None = None, error: IllamaError | None = None) -> None:
-        """Note how it ended. Only the first end counts."""
-        if self.ended:
-            return
-        self.summary, self.error = summary, error
-        if error and not self.accepted.done():
-            self.accepted.set_exception(error)
-            self.accepted.exception()  # read here, so that nobody's not asking is no warning
-        self._news.set()
-        for callback in self._on_end:
-            callback()
-
-
-class Call:
-    """One `embed` or `rerank` under way in an engine. `result()` waits for the engine's answer to it."""
-
-    def __init__(self, id: int, engine: Engine) -> None:
-        self.id = id
-        self._engine = engine
-        self._future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-
-    async def result(self) -> dict[str, Any]:
-        """The engine's `result` message. Raises what it was refused with; when cancelled, the engine drops it."""
-        try:
-            # Shielded, since the engine may be at work on it: it ends when the engine says so.
-            return await asyncio.shield(self._future)
-        except asyncio.CancelledError:
-            self._engine.cancel(self.id)
-            raise
-
-    def when_ended(self, callback: Callable[[], None]) -> None:
-        """Call back soon after the engine is done with it."""
-        self._future.add_done_callback(lambda _: callback())
-
-    def end(self, *, summary: dict[str, Any] | None = None, error: IllamaError | None = None) -> None:
-        """Note how it ended. Only the first end counts."""
-        if self._future.done():
-            return
-        if error:
-            self._future.set_exception(error)
-            self._future.exception()  # read here, so that nobody's not asking is no warning
-        elif summary is not None:
-            self._future.set_result(summary)
+_decode = msgspec.json.Decoder().decode
 
 
 class Engine:
@@ -157,8 +49,10 @@ class Engine:
         self._on_death = on_death
         self._ids = itertools.count(1)
         self._generations: dict[int, Generation | Call] = {}
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: Pipe | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._unsent: list[bytes] = []
+        self._error: IllamaError | None = None  # what the process said that it ended of
         self._ready: asyncio.Future[protocol.Facts] | None = None
         self._ending = False
         self._starting = asyncio.Lock()
@@ -198,26 +92,27 @@ class Engine:
             self._ready = asyncio.get_running_loop().create_future()
             self._process = await self._spawn()
             self._news_at = time.monotonic()
-            self._reader = asyncio.create_task(self._read())
+            self._reader = asyncio.create_task(self._follow(self._process))
             self._watch = asyncio.create_task(self._watchdog())
             self._send({"op": "load", **load})
         self.facts = await self._ready
         return self.facts
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
+    async def _spawn(self) -> Pipe:
         try:
             with logs.child_log(self._settings, "engine") as stderr:
                 self._log_start = os.fstat(stderr).st_size
                 # A session of its own: Ctrl-C in the terminal of `illama serve` is the host's to handle.
-                return await asyncio.create_subprocess_exec(
+                _, pipe = await asyncio.get_running_loop().subprocess_exec(
+                    lambda: Pipe(self._hear),
                     *launch.command(self._settings, "illama.engine.worker"),
                     stdin=asyncio.subprocess.PIPE,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=stderr,
-                    limit=protocol.MAX_LINE,
                     env=launch.environment(os.environ),
                     start_new_session=True,
                 )
+                return pipe
         except OSError as error:
             raise LoadError(
                 f"The engine's process cannot be started: {error}.",
@@ -226,13 +121,13 @@ class Engine:
 
     def submit(self, message: dict[str, Any]) -> Generation:
         """Give the engine a `generate` message (without op and id). Raises EngineDiedError if it is gone."""
-        generation = Generation(next(self._ids), self)
+        generation = Generation(next(self._ids), self.cancel)
         self._begin(generation, {"op": "generate", "id": generation.id, **message})
         return generation
 
     def call(self, message: dict[str, Any]) -> Call:
         """Give the engine an `embed` or `rerank` message (without id). Raises EngineDiedError if it is gone."""
-        call = Call(next(self._ids), self)
+        call = Call(next(self._ids), self.cancel)
         self._begin(call, {"id": call.id, **message})
         return call
 
@@ -255,11 +150,9 @@ class Engine:
             process = self._process
         if process is None:
             return
-        if process.stdin:
-            process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), _END_PATIENCE)
-        except asyncio.TimeoutError:
+        self._flush()
+        process.close_input()
+        if await process.wait(_END_PATIENCE) is None:
             _kill(process)
             await process.wait()
         # What a library may have forked holds the pipe open: it goes too, and is not waited for without end.
@@ -268,13 +161,20 @@ class Engine:
             if task:
                 await asyncio.wait({task}, timeout=_END_PATIENCE if task is self._reader else 0)
                 task.cancel()
+        process.close()
         self._fail(reason or CancelledError("The model was unloaded."))
 
     def _send(self, message: dict[str, Any]) -> None:
-        stdin = self._process.stdin if self._process else None
-        if stdin and not stdin.is_closing():
+        # What one turn of the loop has for the engine goes out together, so that its next step knows all of it.
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(protocol.encode(message))
+
+    def _flush(self) -> None:
+        lines, self._unsent = self._unsent, []
+        if lines and self._process:
             # Not drained: the engine reads at once, and requests are bounded by the body limit and the queue.
-            stdin.write(protocol.encode(message))
+            self._process.write(b"".join(lines))
 
     async def _watchdog(self) -> None:
         """End a process that does not get on: a hung driver would hold its device, and all who wait, for ever."""
@@ -307,20 +207,22 @@ class Engine:
             return ""
         return "\n".join(lines[-_TAIL:])
 
-    async def _read(self) -> None:
-        assert self._process is not None, "the process is started"
-        stdout = self._process.stdout
-        assert stdout is not None, "its output is a pipe"
-        error: IllamaError | None = None
-        while line := await stdout.readline():
-            self._news_at = time.monotonic()
+    def _hear(self, line: bytes) -> None:
+        self._news_at = time.monotonic()
+        try:
+            message: dict[str, Any] = _decode(line)
+        except msgspec.DecodeError:  # half a surrogate pair, which Python's own reads
             message = protocol.decode(line)
-            if message["ev"] in ("failed", "fatal"):
-                error = protocol.unpack_error(message["error"])
-            else:
-                self._take(message)
-        code = await self._process.wait()
-        error = self._verdict or error
+        if message["ev"] in ("failed", "fatal"):
+            self._error = protocol.unpack_error(message["error"])
+        else:
+            self._take(message)
+
+    async def _follow(self, process: Pipe) -> None:
+        """See the process end, and tell those whom it leaves."""
+        await process.drained.wait()
+        code = await process.wait()
+        error = self._verdict or self._error
         if error is None:
             error = EngineDiedError(
                 f"The engine process ended unexpectedly ({_describe(code)}).",
@@ -369,7 +271,7 @@ class Engine:
             self._end(id, error=error)
 
 
-def _kill(process: asyncio.subprocess.Process) -> None:
+def _kill(process: Pipe) -> None:
     """Kill the process and all of its session."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if hasattr(os, "killpg"):
@@ -378,8 +280,8 @@ def _kill(process: asyncio.subprocess.Process) -> None:
             process.kill()
 
 
-def _describe(code: int) -> str:
-    if code < 0:
+def _describe(code: int | None) -> str:
+    if code is not None and code < 0:
         hint = ", perhaps by the system, for lack of memory" if code == -9 else ""
         return f"killed by signal {-code}{hint}"
     return f"exit code {code}"

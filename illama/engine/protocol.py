@@ -49,6 +49,9 @@ MAX_LINE = 64 * 2**20
 ENCODER_TASKS = ("embedding", "rerank")
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 class Facts(TypedDict):
     """What a loaded engine tells of itself."""
 
@@ -67,7 +70,7 @@ class Facts(TypedDict):
 
 def encode(message: dict[str, Any]) -> bytes:
     """One message as a line. Non-ASCII is escaped, so that a lone surrogate cannot break the pipe."""
-    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+    return _encode(message).encode() + b"\n"
 
 
 def decode(line: bytes) -> dict[str, Any]:

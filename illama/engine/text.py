@@ -18,42 +18,60 @@ class Detokenizer:
     space only in company. So a window is decoded: the last ids that were sent (as context) and those since. The caller
     decodes, for many answers in one call:
 
-        window = detokenizer.push(new_ids)      # decode this ...
-        piece = detokenizer.take(text)          # ... and give the text here
-        context = detokenizer.context()         # if a piece came: decode this too ...
-        detokenizer.settle(context_text)        # ... and give it here
+        piece = detokenizer.push(new_ids)               # None if it has to be decoded ...
+        rows = detokenizer.rows()                       # ... then decode these (empty ones are "") ...
+        piece = detokenizer.take(texts)                 # ... and give the texts here
+
+    Most tokens are met again and again: what such a token adds behind others is noted in `known`, which the answers of
+    one tokenizer share, and is not decoded any more. Noted is only what the token also is by itself, but for a leading
+    space: what depends on its company never is.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, known: dict[int, str] | None = None) -> None:
         self.ids: list[int] = []
+        self._known = {} if known is None else known
         self._start = 0  # the window begins here
         self._sent = 0  # ids before this are in text that was sent
-        self._context_text = ""
 
-    def push(self, ids: Sequence[int]) -> list[int]:
-        """Add ids; return the window to decode."""
+    @property
+    def pending(self) -> bool:
+        """Whether there are ids whose text was not sent."""
+        return self._sent < len(self.ids)
+
+    def push(self, ids: Sequence[int]) -> str | None:
+        """Add ids; return their text if it is known."""
+        whole = 0 < self._sent == len(self.ids)
         self.ids.extend(ids)
-        return self.ids[self._start :]
-
-    def take(self, text: str) -> str:
-        """Return what the decoded window adds to what was sent: "" while a character is incomplete."""
-        if text.endswith(REPLACEMENT) or len(text) <= len(self._context_text):
-            return ""
-        piece = text[len(self._context_text) :]
+        if not whole:
+            return None
+        piece = ""
+        for id in ids:
+            text = self._known.get(id)
+            if text is None:
+                return None
+            piece += text
         self._start, self._sent = self._sent, len(self.ids)
         return piece
 
-    def context(self) -> list[int]:
-        """The ids whose text was sent already, and which the next window begins with."""
-        return self.ids[self._start : self._sent]
+    def rows(self) -> list[list[int]]:
+        """What to decode: the window, its context, and the last id by itself."""
+        return [self.ids[self._start :], self.ids[self._start : self._sent], self.ids[-1:]]
 
-    def settle(self, text: str) -> None:
-        """Note the text of `context()`."""
-        self._context_text = text
+    def take(self, texts: Sequence[str]) -> str:
+        """Return what the decoded window adds to what was sent: "" while a character is incomplete."""
+        text, context, alone = texts
+        if text.endswith(REPLACEMENT) or len(text) <= len(context):
+            return ""
+        piece = text[len(context) :]
+        one = len(self.ids) == self._sent + 1 and REPLACEMENT not in piece
+        if one and context and text.startswith(context) and alone and piece in (alone, " " + alone):
+            self._known[self.ids[-1]] = piece
+        self._start, self._sent = self._sent, len(self.ids)
+        return piece
 
-    def finish(self, text: str) -> str:
+    def finish(self, texts: Sequence[str]) -> str:
         """Return the rest from the decoded window, at the end: a character that never became whole is dropped."""
-        return text.rstrip(REPLACEMENT)[len(self._context_text) :]
+        return texts[0].rstrip(REPLACEMENT)[len(texts[1]) :]
 
 
 class StopScanner:

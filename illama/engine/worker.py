@@ -17,9 +17,10 @@ import traceback
 from typing import IO, Any
 
 from illama.engine import protocol
-from illama.engine.answer import Answer, advance
+from illama.engine.answer import Answer, Known, advance
 from illama.engine.backend import Backend, DeviceError, Prompt
 from illama.engine.encode import EncoderWorker
+from illama.engine.inbox import Inbox
 from illama.errors import EngineError, IllamaError, LoadError, RequestError
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -31,18 +32,18 @@ def main() -> None:
     """Run until the host closes the pipe. Never returns: native libraries get no say in how the process ends."""
     source, pipe = _claim_pipe()
     _die_with_parent()
-    commands: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(source, commands), name="pipe", daemon=True).start()
+    # When the host is gone, or wants us gone, no engine is left behind.
+    inbox = Inbox(source, lost=lambda: _exit(0))
     try:
-        backend = _load(commands.get())
+        backend = _load(inbox.get())
     except IllamaError as error:
         _send(pipe, {"ev": "failed", "error": protocol.pack_error(error)})
         _exit(1)
     _send(pipe, {"ev": "ready", "facts": backend.facts})
     try:
         if backend.facts["task"] in protocol.ENCODER_TASKS:
-            EncoderWorker(backend, commands, lambda message: _send(pipe, message)).run()
-        Worker(backend, commands, pipe).run()
+            EncoderWorker(backend, inbox.queue, lambda message: _send(pipe, message)).run()
+        Worker(backend, inbox, pipe).run()
     except DeviceError as error:
         failure = EngineError(f"The device failed: {error}", hint="The next request starts a new engine.")
         _send(pipe, {"ev": "fatal", "error": protocol.pack_error(failure)})
@@ -52,24 +53,24 @@ def main() -> None:
 class Worker:
     """The loop: take messages, take a step, send what it brought."""
 
-    def __init__(self, backend: Backend, commands: queue.SimpleQueue[dict[str, Any]], pipe: IO[bytes]) -> None:
+    def __init__(self, backend: Backend, inbox: Inbox, pipe: IO[bytes]) -> None:
         self._backend = backend
-        self._commands = commands
+        self._inbox = inbox
         self._pipe = pipe
         self._answers: dict[int, Answer] = {}
+        self._known: Known = ({}, {})
         self._checking: set[int] = set()
+        self._unsent: list[dict[str, Any]] = []
         self._told = 0.0
 
     def run(self) -> None:
         """Serve until the process ends. Raises DeviceError when a step failed."""
         while True:
-            # Between two steps all waiting messages are taken, so that a cancel takes effect at once.
-            while True:
-                try:
-                    self._handle(self._commands.get(block=not self._backend.busy))
-                except queue.Empty:
-                    break
+            # 1. All that has come is taken before a step: a cancel takes effect, a request need not wait for another.
+            self._take_all()
+            # 2. One step.
             outputs = self._backend.step()
+            # 3. What it brought.
             for output in outputs:
                 if output.error:
                     self._answers.pop(output.id, None)
@@ -78,8 +79,26 @@ class Worker:
             message = advance(self._backend, self._answers, outputs)
             now = time.monotonic()
             if message or now - self._told > _ALIVE_EVERY:
-                _send(self._pipe, message or {"ev": "alive"})
+                self._unsent.append(message or {"ev": "alive"})
                 self._told = now
+            self._flush()
+
+    def _take_all(self) -> None:
+        while True:
+            self._inbox.collect()
+            try:
+                self._handle(self._inbox.queue.get(block=False))
+            except queue.Empty:
+                self._flush()
+                if self._backend.busy:
+                    return
+                self._handle(self._inbox.queue.get())
+
+    def _flush(self) -> None:
+        """Send what there is to tell, in one write."""
+        if self._unsent:
+            _write(self._pipe, b"".join(map(protocol.encode, self._unsent)))
+            self._unsent.clear()
 
     def _handle(self, message: dict[str, Any]) -> None:
         op = message["op"]
@@ -104,7 +123,7 @@ class Worker:
             self._backend.check(request["structured"])
         except IllamaError as problem:
             error = problem
-        self._commands.put({"op": "checked", "request": request, "error": error})
+        self._inbox.queue.put({"op": "checked", "request": request, "error": error})
 
     def _start(self, request: dict[str, Any], error: IllamaError | None = None) -> None:
         try:
@@ -119,10 +138,10 @@ class Worker:
             traceback.print_exc()
             self._refuse(request["id"], EngineError(f"The engine could not take this request: {bug!r}"))
             return
-        answer = Answer.of(request, prompt.tokens, prompt.cached, request["arrived"])
+        answer = Answer.of(request, self._known, prompt.tokens, prompt.cached)
         self._answers[answer.id] = answer
         counts = {"prompt_tokens": prompt.tokens, "cached_tokens": prompt.cached}
-        _send(self._pipe, {"ev": "accepted", "id": answer.id, **counts, "prompt_end": prompt.end})
+        self._unsent.append({"ev": "accepted", "id": answer.id, **counts, "prompt_end": prompt.end})
 
     def _cancel(self, id: int) -> None:
         if id in self._answers:
@@ -132,7 +151,7 @@ class Worker:
             self._refuse(id, RequestError("The request was cancelled while its grammar was compiled."))
 
     def _refuse(self, id: int, error: IllamaError) -> None:
-        _send(self._pipe, {"ev": "refused", "id": id, "error": protocol.pack_error(error)})
+        self._unsent.append({"ev": "refused", "id": id, "error": protocol.pack_error(error)})
 
 
 def _load(message: dict[str, Any]) -> Any:
@@ -162,15 +181,9 @@ def _load(message: dict[str, Any]) -> Any:
         raise LoadError(f"The model could not be loaded: {error}", hint="The engine's log has the details.") from error
 
 
-def _listen(source: IO[bytes], commands: queue.SimpleQueue[dict[str, Any]]) -> None:
-    for line in source:
-        commands.put(protocol.decode(line))
-    _exit(0)  # the host is gone, or wants us gone: no engine is left behind
-
-
-def _claim_pipe() -> tuple[IO[bytes], IO[bytes]]:
+def _claim_pipe() -> tuple[int, IO[bytes]]:
     """Keep the pipe for the protocol: libraries find an empty standard input, and print to the log."""
-    source, pipe = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
+    source, pipe = os.dup(0), os.fdopen(os.dup(1), "wb", buffering=0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
@@ -186,7 +199,11 @@ def _die_with_parent() -> None:
 
 
 def _send(pipe: IO[bytes], message: dict[str, Any]) -> None:
-    data = memoryview(protocol.encode(message))
+    _write(pipe, protocol.encode(message))
+
+
+def _write(pipe: IO[bytes], lines: bytes) -> None:
+    data = memoryview(lines)
     try:
         while data:
             data = data[pipe.write(data) :]

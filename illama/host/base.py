@@ -22,7 +22,7 @@ from illama.errors import (
     NotFoundError,
     RequestError,
 )
-from illama.host import keys
+from illama.host import keys, writing
 from illama.host.operations import Operation
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ log = logging.getLogger(__name__)
 
 # A request's body: room for a long conversation with some images in it.
 MAX_BODY = 64 * 2**20
-# Seconds that a reader may take to make room for more, before it is taken for gone.
-WRITE_PATIENCE = 120.0
 
 
 @web.stream_request_body
@@ -220,13 +218,8 @@ class Handler(web.RequestHandler):
         if self.gone.is_set():
             return False
         self.streaming = True  # the status is out: from now on an error is part of the stream
-        self.write(data)
         try:
-            flushed = self.flush()
-            if not flushed.done():
-                await asyncio.wait({flushed}, timeout=WRITE_PATIENCE)
-            if flushed.done():
-                flushed.result()
+            if await writing.push(self, data):
                 return True
         except iostream.StreamClosedError:
             pass

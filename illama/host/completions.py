@@ -14,7 +14,7 @@ import uuid
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, ClassVar
 
-from illama.engine.process import Batch
+from illama.engine.work import Batch
 from illama.errors import CancelledError, IllamaError
 from illama.host import answers, schema, schema_completions
 from illama.host.operations import Operation

@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from illama.engine.process import Batch, Generation
 from illama.engine.protocol import Facts
+from illama.engine.work import Batch, Generation
 from illama.errors import ContextLengthError
 from illama.host import tasks
 from illama.host.dispatcher import Dispatcher, Lease, Place

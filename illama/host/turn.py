@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-from illama.engine.process import Batch
 from illama.engine.protocol import Facts
+from illama.engine.work import Batch
 from illama.errors import IllamaError, RequestError
 from illama.host import parsing, tasks
 from illama.host.dispatcher import Dispatcher

@@ -18,8 +18,8 @@ from tornado import iostream, web
 from yarl import URL
 
 from illama.errors import ForbiddenError, HostError
-from illama.host import keys
-from illama.host.base import MAX_BODY, WRITE_PATIENCE, check_length, too_large
+from illama.host import keys, writing
+from illama.host.base import MAX_BODY, check_length, too_large
 from illama_server import paths
 from illama_server.access import Handler
 
@@ -217,11 +217,7 @@ class Gate(Handler):
 
     async def _push(self, data: bytes) -> bool:
         """Write and flush; False once the client has gone, or reads so slowly that it might as well have."""
-        self.write(data)
-        flushed = asyncio.ensure_future(self.flush())
-        await asyncio.wait({flushed}, timeout=WRITE_PATIENCE)
-        if flushed.done():
-            flushed.result()
+        if await writing.push(self, data):
             return True
         self._close_connection()
         return False
