@@ -9,6 +9,7 @@ import argparse
 from typing import Any
 
 from illama import __version__
+from illama.bench.options import add_arguments as bench_arguments
 
 DESCRIPTION = """\
 Language models on Intel hardware: Arc GPUs first, other GPUs, NPU and CPU too.
@@ -87,6 +88,21 @@ def _host_verbs(verb: Any) -> None:
         "--selftest",
         action="store_true",
         help="also run a model on each device, and write a report here that can be sent; waits for others' requests",
+    )
+    bench_arguments(
+        verb(
+            "bench",
+            "bench:bench",
+            "measure what this machine does with a model",
+            "TTFT and prompt tokens/s for new prompts and the next turn of a conversation, streams at once, loads,\n"
+            "memory; medians of interleaved rounds, with lowest and highest. Ctrl-C ends it and prints what was\n"
+            "measured so far. It refuses while others use the host.\n\n"
+            "  illama bench smollm2 --quick                        a first look, in under a minute\n"
+            "  illama bench smollm2 --json before.json             all of it, kept\n"
+            "  illama bench smollm2 --compare before.json          what has changed since\n"
+            "  illama bench smollm2 --raw --switch other           what illama adds to OpenVINO GenAI alone\n"
+            "  illama bench smollm2 --against llama=http://127.0.0.1:8080",
+        )
     )
     made = verb(
         "logs",

@@ -1,0 +1,43 @@
+"""`bench`: what this machine does with a model, measured.
+
+Knows: what is printed where, which exit code it ends with. Does not know: how anything is measured (`illama.bench`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+
+from illama.bench.options import Options
+from illama.cli import text
+from illama.config import Settings
+
+INTERRUPTED = 130
+
+
+def bench(args: argparse.Namespace, settings: Settings) -> int:
+    """`illama bench MODEL`."""
+    from illama.bench import report
+    from illama.bench.result import compare, read
+    from illama.bench.run import run
+
+    options = Options(**{each.name: getattr(args, each.name) for each in dataclasses.fields(Options)})
+    before = read(options.compare) if options.compare else None  # a wrong file is told now, not in ten minutes
+    status = text.StatusLine()
+    try:
+        result = run(options, settings, status.show if sys.stderr.isatty() else _say)
+    finally:
+        status.clear()
+    print(report.lines(result))
+    if before:
+        print(f"\n{report.comparison(*compare(before, result), str(before.about.get('date')))}")
+    if options.json:
+        result.write(options.json)
+    if result.interrupted:
+        return INTERRUPTED
+    return 1 if result.problem else 0
+
+
+def _say(what: str) -> None:
+    print(what, file=sys.stderr, flush=True)
