@@ -145,7 +145,14 @@ def test_a_round_in_which_one_of_the_streams_failed_has_no_figure() -> None:
 
 
 def test_the_figures_of_streams_follow_from_tokens_and_times() -> None:
-    sample = [{"answers": [answer(ttft=0.1, span=0.63, tokens=64)], "seconds": 0.8, "cpu": 0.64, "load_cpu": 0.064}]
+    sample = [
+        {
+            "answers": [answer(ttft=0.1, span=0.63, tokens=64)],
+            "seconds": 0.8,
+            "cpu": {"host": 0.04, "engine": 0.6},
+            "load_cpu": 0.064,
+        }
+    ]
     found = {f.what: f.median for f in Measure("streams", 1, 64).figures("x", [sample])}
     assert found == pytest.approx(
         {
@@ -155,6 +162,8 @@ def test_the_figures_of_streams_follow_from_tokens_and_times() -> None:
             "ttft": 100.0,
             "worst_gap": 20.0,
             "cpu_per_token": 10.0,
+            "cpu_engine": 9.375,
+            "cpu_host": 0.625,
             "load_generator_cpu": 1.0,
         }
     )

@@ -22,6 +22,8 @@ Ask = Callable[[Sequence[dict[str, Any]]], dict[str, Any]]
 # Tokens that a running stream has given when another's long prompt comes.
 _UNDER_WAY = 4
 STREAM_PROMPT = 64
+# Whose CPU time is told apart.
+_PARTIES = ("engine", "host", "gate")
 
 
 @dataclass(frozen=True)
@@ -116,9 +118,10 @@ def _stream_figures(sample: Sample) -> dict[str, float | None]:
     if spans:
         found["tpot"] = statistics.median(spans) * 1000
         found["decode_rate"] = 1 / statistics.median(spans)
-    cpu = taken.get("cpu")
-    if cpu is not None:
-        found["cpu_per_token"] = cpu / tokens * 1000
+    if taken.get("cpu"):
+        cpu = {party: seconds / tokens * 1000 for party, seconds in taken["cpu"].items()}
+        found["cpu_per_token"] = sum(cpu.values())
+        found.update({f"cpu_{party}": cpu[party] for party in _PARTIES if party in cpu})
     if taken.get("load_cpu") is not None:
         found["load_generator_cpu"] = taken["load_cpu"] / tokens * 1000
     return found

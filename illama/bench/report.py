@@ -26,6 +26,9 @@ _WORDS = {
     "ttft": "TTFT p50",
     "worst_gap": "worst gap",
     "cpu_per_token": "CPU a token",
+    "cpu_engine": "the engine's CPU a token",
+    "cpu_host": "the host's CPU a token",
+    "cpu_gate": "the gate's CPU a token",
     "load_generator_cpu": "load generator's CPU a token",
     "gap_beside_prompt": "worst gap beside another's prompt",
     "load_first": "first load",
@@ -51,11 +54,15 @@ _HEADS = {
     "tpot": "TPOT ms",
     "ttft": "TTFT ms",
     "worst_gap": "WORST GAP ms",
-    "cpu_per_token": "CPU ms/TOKEN",
+    "cpu_per_token": "IN ALL",
+    "cpu_engine": "ENGINE",
+    "cpu_host": "HOST",
+    "cpu_gate": "GATE",
     "load_generator_cpu": "LOAD'S OWN",
 }
 _PROMPTS = ("prompt_tokens", "ttft_cold", "prefill_rate", "ttft_cached", "cached_share")
-_STREAMS = ("total_rate", "decode_rate", "tpot", "ttft", "worst_gap", "cpu_per_token", "load_generator_cpu")
+_STREAMS = ("total_rate", "decode_rate", "tpot", "ttft", "worst_gap")
+_CPU = ("cpu_per_token", "cpu_engine", "cpu_host", "cpu_gate", "load_generator_cpu")
 _SINGLE = (
     "gap_beside_prompt",
     "longest_step",
@@ -101,6 +108,7 @@ def sections(result: Result) -> list[Section]:
     found = [
         _grid("Prompts: a new one, and the next turn of the same conversation", "TOKENS", _PROMPTS, result.figures),
         _grid("Streams at once", "STREAMS", _STREAMS, result.figures),
+        _grid("Their CPU time, ms a token", "STREAMS", _CPU, result.figures),
         Section(
             "One after another",
             ("WHAT", "WHERE", "MEDIAN", "LOWEST TO HIGHEST"),
@@ -180,7 +188,7 @@ def _writer(what: str) -> Callable[[float], str]:
     unit = KINDS[what][0]
     if unit == "bytes":
         return text.size
-    if unit == "s" or unit == "of cold" or what in ("cpu_per_token", "load_generator_cpu"):
+    if unit == "s" or unit == "of cold" or what in _CPU:
         return lambda value: f"{value:.2f}"
     return lambda value: f"{value:.0f}" if value >= 100 else f"{value:.1f}"
 

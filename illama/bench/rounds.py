@@ -98,7 +98,7 @@ class Rounds:
             spent, share = meter.stop()
             self.strangers.append(share)
             if ours:
-                taken["cpu"] = sum(spent[party] for party in ours)
+                taken["cpu"] = {party: spent[party] for party in ours}
             if "load generator" in others and target.engine != "raw":
                 taken["load_cpu"] = spent["load generator"]
             self._note(target.name, requests, taken["answers"])

@@ -155,7 +155,7 @@ class Bench:
             self.client.api_key,
             self.entry.name,
             self._generator,
-            lambda: {"host": meters.tree(self.pid)} if self.pid is not None else {},
+            self._host_processes,
         )
         self.host = host
         self.sizes = self._sizes(host)
@@ -166,6 +166,11 @@ class Bench:
         for asked in self.options.against:
             self._invite(parties.peer(asked, dict(self.options.against_model).get(asked.name), self._generator))
         self.about["targets"] = [target.describe() for target in self._targets]
+
+    def _host_processes(self) -> dict[str, list[int]]:
+        """The host's own, and those of its engines; none if it is another machine's."""
+        family = meters.tree(self.pid) if self.pid is not None else []
+        return {"host": family[:1], "engine": family[1:]} if family else {}
 
     def _sizes(self, host: Served) -> Sizes:
         self.say("counting the tokens of words")
