@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from illama.client import AsyncClient, Client, chat
     from illama.errors import IllamaError
     from illama.notebook import load_ipython_extension
+    from illama.notebook.panel import panel
 
 __version__ = "0.1.0"
-__all__ = ["AsyncClient", "Client", "IllamaError", "__version__", "chat", "load_ipython_extension"]
+__all__ = ["AsyncClient", "Client", "IllamaError", "__version__", "chat", "load_ipython_extension", "panel"]
 
 _HOMES = {
     "AsyncClient": "illama.client",
@@ -21,6 +22,7 @@ _HOMES = {
     "IllamaError": "illama.errors",
     "chat": "illama.client",
     "load_ipython_extension": "illama.notebook",
+    "panel": "illama.notebook.panel",
 }
 
 

@@ -28,7 +28,6 @@ HEAVY = {"openvino", "openvino_genai", "torch", "transformers", "huggingface_hub
 
 # What conda-forge calls otherwise, and what only a notebook's environment needs.
 CONDA_NAMES: dict[str, str] = {}
-FOR_NOTEBOOKS = {"jupyterlab", "ipykernel"}
 
 
 def pyproject() -> dict[str, Any]:
@@ -64,6 +63,7 @@ def test_the_public_names_are_these():
         "__version__",
         "chat",
         "load_ipython_extension",
+        "panel",
     ]
 
 
@@ -113,11 +113,11 @@ def test_the_conda_environment_asks_for_what_pyproject_asks_for():
     python = from_conda.pop("python")
     pip_part = requirements([each for each in from_pip if not each.startswith("-e")])
     project = pyproject()["project"]
-    extra = requirements(project["optional-dependencies"]["test"])
+    extras = {name: requirements(lines) for name, lines in project["optional-dependencies"].items()}
     assert "-e ." in from_pip
     assert python == project["requires-python"]
     assert from_conda.keys() & pip_part.keys() == set()
-    wanted = requirements(project["dependencies"]) | {name: extra[name] for name in FOR_NOTEBOOKS}
+    wanted = requirements(project["dependencies"]) | extras["lab"] | {"ipykernel": extras["test"]["ipykernel"]}
     assert {**from_conda, **pip_part} == wanted
 
 

@@ -104,6 +104,13 @@ class Thread:
 
 
 @dataclass(frozen=True)
+class Panel:
+    """The panel; `here`: in the cell's output."""
+
+    here: bool = False
+
+
+@dataclass(frozen=True)
 class Doctor:
     """What is right and wrong with this machine."""
 
@@ -133,4 +140,4 @@ class OpenAI(Url):
     programs: tuple[str, ...] | list[str] = ()
 
 
-Command = Ask | Chat | Pull | List | Ps | Show | Stop | Remove | Use | Thread | Doctor | Logs | Url | OpenAI
+Command = Ask | Chat | Pull | List | Ps | Show | Stop | Remove | Use | Thread | Panel | Doctor | Logs | Url | OpenAI

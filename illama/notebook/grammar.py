@@ -88,6 +88,10 @@ def _thread(parser: Parser) -> None:
     parser.add_argument("name", metavar="THREAD", nargs="?", help="whose; `clear` without one forgets all")
 
 
+def _panel(parser: Parser) -> None:
+    parser.add_argument("--here", action="store_true", help="in the cell's output, not beside the notebook")
+
+
 def _logs(parser: Parser) -> None:
     parser.add_argument(
         "log",
@@ -163,6 +167,12 @@ VERBS = {
     ),
     "stop": Verb("unload a model and free its memory", "Answers under way are finished first.", _stop, commands.Stop),
     "rm": Verb("remove models from the registry", "Answers under way are finished first.", _rm, commands.Remove),
+    "panel": Verb(
+        "models, the device and a chat, live beside the notebook",
+        'It needs pip install "illama[lab]". The same as illama.panel().',
+        _panel,
+        commands.Panel,
+    ),
     "doctor": Verb(
         "what is right and wrong with this machine, and what to do",
         f"It changes nothing. {_TABLE}",

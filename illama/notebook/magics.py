@@ -50,6 +50,7 @@ class IllamaMagics(Magics):
             commands.List: self._list,
             commands.Logs: self._logs,
             commands.OpenAI: self._openai,
+            commands.Panel: self._panel,
             commands.Ps: self._ps,
             commands.Pull: self._pull,
             commands.Remove: self._remove,
@@ -146,6 +147,11 @@ class IllamaMagics(Magics):
         from illama.notebook import tables
 
         return tables.examined(interruptible(_examine, _UNCHANGED))
+
+    def _panel(self, panel: commands.Panel) -> Any:
+        from illama.notebook.panel import panel as shown
+
+        return shown(dock=False if panel.here else None)
 
     def _list(self, _: commands.List) -> Any:
         from illama.notebook import tables
