@@ -16,7 +16,7 @@ export function serverTransport(url) {
     const headers = {};
     if (method !== "GET") headers["X-XSRFToken"] = cookie("_xsrf");
     if (body) headers["Content-Type"] = "application/json";
-    const address = base + path.replace(/^\//, "") + (poll ? "?no_track_activity=1" : "");
+    const address = base + path.replace(/^\//, "") + (poll ? `${path.includes("?") ? "&" : "?"}no_track_activity=1` : "");
     let answer;
     try {
       answer = await fetch(address, { method, headers, body: body && JSON.stringify(body), signal, credentials: "same-origin", cache: "no-store" });

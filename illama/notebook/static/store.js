@@ -9,11 +9,12 @@ import { asApiError } from "./transport.js";
  *   weight_format: string | null, aliases: string[], details: Record<string, any> }} Tag */
 /** One loaded model, as `GET /api/ps` tells it.
  * @typedef {{ name: string, size: number, size_vram: number, device: string, state: string, running: number, queued: number,
- *   tokens_per_second: number, memory: Record<string, number | null>, until_seconds: number | null, load_seconds: number,
+ *   tokens_per_second: number, memory: Record<string, number | null>, until_seconds: number | null, keep_alive: number, load_seconds: number,
  *   pipeline: string | null, pid: number | null, task: string | null, context_length: number | null }} Loaded */
 /** One pull, as `GET /api/ps` tells it.
  * @typedef {{ id: string, source: string, name: string | null, state: string, status: string, phase: string | null,
- *   completed: number | null, total: number | null, watchers: number, started_at: string, ended_at?: string, error?: string, hint?: string }} Job */
+ *   completed: number | null, total: number | null, watchers: number, started_at: string, ended_at?: string, error?: string, hint?: string, code?: string,
+ *   device?: string, weight_format?: string, trust_remote_code?: boolean }} Job */
 /** @typedef {{ t: number, tokensPerSecond: number, memory: number }} Sample t in milliseconds */
 /**
  * @typedef {object} State
