@@ -146,9 +146,10 @@ def test_a_request_without_texts_is_answered_at_once(tmp_path):
     st.integers(1, 8),
     st.integers(1, 60),
     st.sets(st.integers(0, 11)),
+    st.sampled_from((0, 1, 4, 16)),
 )
-def test_every_text_is_taken_once_in_batches_within_the_limits(requests, texts, tokens, dropped):
-    waiting = BatchQueue(texts, tokens)
+def test_every_text_is_taken_once_in_batches_within_the_limits(requests, texts, tokens, dropped, block):
+    waiting = BatchQueue(texts, tokens, block)
     for id, lengths in enumerate(requests):
         waiting.add([Item(id, at, length, None) for at, length in enumerate(lengths)])
     for id in dropped:
@@ -158,6 +159,7 @@ def test_every_text_is_taken_once_in_batches_within_the_limits(requests, texts, 
         batch = waiting.next()
         assert 1 <= len(batch) <= texts
         assert len(batch) == 1 or max(item.tokens for item in batch) * len(batch) <= tokens
+        assert not block or len({item.tokens // block for item in batch}) == 1
         taken += [(item.id, item.at) for item in batch]
     wanted = [(id, at) for id, lengths in enumerate(requests) if id not in dropped for at in range(len(lengths))]
     assert sorted(taken) == wanted

@@ -2,7 +2,8 @@
 
 Knows: requests, their texts' numbers of tokens, the limits of a batch. Does not know: models, the pipe.
 
-A batch is as long as its longest text, so texts of like length go together and little is computed for padding. One
+A batch is as long as its longest text, so texts of like length go together and little is computed for padding. Only
+texts with the same number of whole blocks of tokens go together at all, where the device's arithmetic demands it. One
 batch serves the request that has waited longest, the next the one with the least left to do: a question need not wait
 until a library has been read, and the library is read all the same.
 """
@@ -28,11 +29,15 @@ class Item:
 
 
 class BatchQueue:
-    """What waits. A batch has at most `max_texts`, and `max_tokens` with its padding, but always one text."""
+    """What waits. A batch has at most `max_texts`, and `max_tokens` with its padding, but always one text.
 
-    def __init__(self, max_texts: int, max_tokens: int) -> None:
+    All of its texts have the same number of whole blocks of `block` tokens; 0: any may go together.
+    """
+
+    def __init__(self, max_texts: int, max_tokens: int, block: int = 0) -> None:
         self._max_texts = max_texts
         self._max_tokens = max_tokens
+        self._block = block
         self._sorted: list[_Key] = []
         self._items: dict[_Key, Item] = {}
         self._left: dict[int, dict[_Key, None]] = {}  # of each request, in the order it came; so are the requests
@@ -63,12 +68,14 @@ class BatchQueue:
             return []
         seed = min(self._left.values(), key=len) if self._short_first else next(iter(self._left.values()))
         self._short_first = not self._short_first
-        low = bisect.bisect_left(self._sorted, next(iter(seed)))
+        first = next(iter(seed))
+        low = bisect.bisect_left(self._sorted, first)
         high = low + 1
+        least, most = self._alike(first[0])
         # Grow to both sides, always by what is nearer in length.
         while high - low < self._max_texts:
-            shorter = low > 0
-            longer = high < len(self._sorted) and self._sorted[high][0] * (high - low + 1) <= self._max_tokens
+            shorter = low > least
+            longer = high < most and self._sorted[high][0] * (high - low + 1) <= self._max_tokens
             if shorter and self._sorted[high - 1][0] * (high - low + 1) > self._max_tokens:
                 shorter = False
             if shorter and longer:
@@ -84,6 +91,13 @@ class BatchQueue:
         keys = self._sorted[low:high]
         del self._sorted[low:high]
         return [self._take(key) for key in keys]
+
+    def _alike(self, tokens: int) -> tuple[int, int]:
+        """Where those begin and end that may go together with a text of so many tokens."""
+        if not self._block:
+            return 0, len(self._sorted)
+        begin = tokens // self._block * self._block
+        return bisect.bisect_left(self._sorted, (begin, 0)), bisect.bisect_left(self._sorted, (begin + self._block, 0))
 
     def _take(self, key: _Key) -> Item:
         item = self._items.pop(key)

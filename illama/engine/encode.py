@@ -33,6 +33,7 @@ class Encoder(Protocol):
     facts: Facts
     max_texts: int  # of a batch
     max_tokens: int  # of a batch, its padding too
+    block: int  # a batch's texts have the same number of whole blocks of so many tokens; 0: any go together
 
     def tokenize(self, texts: Sequence[tuple[str | list[int], str]]) -> list[Tokens]:
         """The tokens of texts, or these tokens, each with its kind ("document" or "query"); however many they are.
@@ -74,7 +75,7 @@ class EncoderWorker:
         self._encoder = encoder
         self._commands = commands
         self._send = send
-        self._queue = BatchQueue(encoder.max_texts, encoder.max_tokens)
+        self._queue = BatchQueue(encoder.max_texts, encoder.max_tokens, encoder.block)
         self._requests: dict[int, _Request] = {}
 
     def run(self) -> None:

@@ -26,7 +26,7 @@ _WORDS = 2**16  # ids that a token can have
 class FakeEncoder:
     """A token is a word."""
 
-    max_texts, max_tokens = 64, 4096
+    max_texts, max_tokens, block = 64, 4096, 0
 
     def __init__(self, message: dict[str, Any]) -> None:
         self._options = load_options(message)
