@@ -16,12 +16,17 @@ from typing import Any
 import psutil
 import pytest
 from support_host import RunningHost, fake_model, running_host
+from support_notebook import make_kernel_shell
 from support_peer import peer
 
 from illama.bench.options import Options, Peer
+from illama.bench.result import Result
 from illama.bench.run import run
+from illama.client import Client
 from illama.config import Settings
 from illama.errors import ConfigError, HostBusyError, UnsupportedError
+
+pytestmark = pytest.mark.slow  # rounds take their time
 
 SHORT: dict[str, Any] = {"rounds": 2, "streams": (1, 3), "prompts": (128,), "tokens": 8}
 
@@ -36,16 +41,14 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
         yield running
 
 
-def settings(host: RunningHost) -> Settings:
-    return Settings.load({"ILLAMA_HOME": str(host.home), "ILLAMA_ENGINE": "fake"})
-
-
-def quiet(_: str) -> None:
-    """Nobody listens."""
+def measured(host: RunningHost, options: Options) -> Result:
+    settings = Settings.load({"ILLAMA_HOME": str(host.home), "ILLAMA_ENGINE": "fake"})
+    with Client(settings=settings) as client:
+        return run(options, client, lambda _: None)
 
 
 def test_all_parts_are_measured_and_nothing_stays_loaded(host: RunningHost) -> None:
-    found = run(Options("one", switch="two", **SHORT), settings(host), quiet)
+    found = measured(host, Options("one", switch="two", **SHORT))
     assert found.problem == ""
     for what, size in (("ttft_cold", 128), ("cached_share", 128), ("total_rate", 3), ("cpu_per_token", 1)):
         figure = found.find(what, size=size)
@@ -67,7 +70,7 @@ def test_another_server_takes_part_and_its_errors_are_counted(host: RunningHost)
     with peer() as other:
         other.usage, other.fails_every = True, 3
         against = [Peer("other", other.url)]
-        found = run(Options("one", against=against, only=("streams",), **SHORT), settings(host), quiet)
+        found = measured(host, Options("one", against=against, only=("streams",), **SHORT))
     assert found.about["requests"]["failed"]["other"] > 0
     assert any("requests failed at other" in note for note in found.notes)
     assert found.find("total_rate", size=3) is not None
@@ -78,7 +81,7 @@ def test_a_server_that_cuts_answers_short_is_told_of(host: RunningHost) -> None:
     with peer() as other:
         other.length = 4
         against = [Peer("other", other.url)]
-        found = run(Options("one", against=against, only=("streams",), **SHORT), settings(host), quiet)
+        found = measured(host, Options("one", against=against, only=("streams",), **SHORT))
     assert any("other cut 8 of 8 answers short" in note for note in found.notes)
     assert found.about["targets"][1]["tokens_counted_by"] == "chunks"
     assert any(each.base == "other" for each in found.relations)
@@ -99,8 +102,8 @@ def test_it_refuses_while_others_use_the_host_unless_told_not_to(host: RunningHo
     try:
         assert begun.wait(30)
         with pytest.raises(HostBusyError, match="Others use the host"):
-            run(Options("one", only=("streams",), **SHORT), settings(host), quiet)
-        found = run(Options("one", anyway=True, only=("streams",), **SHORT), settings(host), quiet)
+            measured(host, Options("one", only=("streams",), **SHORT))
+        found = measured(host, Options("one", anyway=True, only=("streams",), **SHORT))
     finally:
         leave.set()
         thread.join(30)
@@ -110,11 +113,20 @@ def test_it_refuses_while_others_use_the_host_unless_told_not_to(host: RunningHo
 
 def test_what_cannot_be_measured_is_said_before_anything_is_loaded(host: RunningHost) -> None:
     with pytest.raises(UnsupportedError, match="a model for embedding"):
-        run(Options("vectors"), settings(host), quiet)
+        measured(host, Options("vectors"))
     with pytest.raises(ConfigError, match="another model"):
-        run(Options("one", switch="ONE"), settings(host), quiet)
+        measured(host, Options("one", switch="ONE"))
     with pytest.raises(ConfigError, match="which no --against does"):
-        run(Options("one", against_model=[("other", "m")]), settings(host), quiet)
+        measured(host, Options("one", against_model=[("other", "m")]))
+
+
+def test_a_cell_gets_the_same_figures(host: RunningHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ILLAMA_HOME", str(host.home))
+    with Client(settings=Settings.load({"ILLAMA_HOME": str(host.home), "ILLAMA_ENGINE": "fake"})) as client:
+        shell = make_kernel_shell(client, tmp_path, monkeypatch)
+        found = shell.run_line_magic("illama", "bench one --only streams --rounds 2 --streams 1,3 --tokens 8")
+    assert found.result.problem == ""
+    assert [figure.size for figure in found.result.figures if figure.what == "total_rate"] == [1, 3]
 
 
 def command(host: RunningHost, *words: str) -> subprocess.Popen[str]:

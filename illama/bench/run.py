@@ -32,24 +32,27 @@ QUIET = 0.1
 _LIFE_ROUNDS = 3
 
 
-def run(options: Options, settings: Settings, say: Callable[[str], None]) -> Result:
+def run(options: Options, client: Client, say: Callable[[str], None]) -> Result:
     """Measure. What was found before an interrupt or a failure is returned all the same, marked as incomplete.
 
-    `say` is told what goes on. Raises ConfigError for options that cannot be, HostBusyError if others use the host,
-    and what the client raises for a model that cannot be had.
+    `say` is told what goes on. Raises ConfigError for options that cannot be, HostBusyError if others use the host, and
+    what the client raises for a model that cannot be had.
     """
-    with Client(settings=settings) as client:
-        bench = Bench(options, settings, client, say)
+    bench = Bench(options, client.session.settings, client, say)
+    try:
         bench.prepare()
-        try:
-            bench.measure()
-        except KeyboardInterrupt:
-            bench.interrupted = True
-        except IllamaError as problem:
-            bench.problem = problem.one_line()
-        finally:
-            bench.close()
-        return bench.result()
+        bench.measure()
+    except KeyboardInterrupt:
+        if not bench.about:
+            raise
+        bench.interrupted = True
+    except IllamaError as problem:
+        if not bench.about:
+            raise
+        bench.problem = problem.one_line()
+    finally:
+        bench.close()
+    return bench.result()
 
 
 @dataclass
@@ -92,6 +95,7 @@ class Bench:
         if unknown:
             raise ConfigError(f"--against-model names {', '.join(sorted(unknown))}, which no --against does.")
         self._refuse_company()
+        self.life = Life(self.client, self.entry.name, self.pid, self.say)
         self.about = {
             "date": facts.now(),
             "model": facts.model(self.entry.to_json()),
@@ -105,7 +109,6 @@ class Bench:
             },
             "conditions": {"load_average": facts.load_average()},
         }
-        self.life = Life(self.client, self.entry.name, self.pid, self.say)
 
     def _refuse_company(self) -> None:
         busy = [model for model in self.client.ps() if model.get("running") or model.get("queued")]

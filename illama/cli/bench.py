@@ -21,12 +21,15 @@ def bench(args: argparse.Namespace, settings: Settings) -> int:
     from illama.bench import report
     from illama.bench.result import compare, read
     from illama.bench.run import run
+    from illama.client import Client
 
     options = Options(**{each.name: getattr(args, each.name) for each in dataclasses.fields(Options)})
     before = read(options.compare) if options.compare else None  # a wrong file is told now, not in ten minutes
     status = text.StatusLine()
     try:
-        result = run(options, settings, status.show if sys.stderr.isatty() else _say)
+        with Client(settings=settings) as client:
+            result = run(options, client, status.show if sys.stderr.isatty() else _say)
+            text.warn(client.warnings)
     finally:
         status.clear()
     print(report.lines(result))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from illama.bench.options import Options
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -116,6 +118,11 @@ class Doctor:
 
 
 @dataclass(frozen=True)
+class Bench(Options):
+    """What this machine does with a model, to be measured."""
+
+
+@dataclass(frozen=True)
 class Logs:
     """The last lines of a log: "host", "engine" or "pull"."""
 
@@ -140,4 +147,6 @@ class OpenAI(Url):
     programs: tuple[str, ...] | list[str] = ()
 
 
-Command = Ask | Chat | Pull | List | Ps | Show | Stop | Remove | Use | Thread | Panel | Doctor | Logs | Url | OpenAI
+Command = (
+    Ask | Chat | Pull | List | Ps | Show | Stop | Remove | Use | Thread | Panel | Doctor | Bench | Logs | Url | OpenAI
+)

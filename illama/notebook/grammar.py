@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from illama.bench.options import add_arguments
 from illama.notebook import commands, kinds
 from illama.notebook.arguments import GrammarError, HelpAsked, Parser, question
 from illama.notebook.commands import Ask, Command
@@ -178,6 +179,12 @@ VERBS = {
         f"It changes nothing. {_TABLE}",
         _nothing,
         commands.Doctor,
+    ),
+    "bench": Verb(
+        "measure what this machine does with a model",
+        "Interrupt the cell to end it: what was measured so far is shown. The result has .to_dataframe() and .plot().",
+        add_arguments,
+        commands.Bench,
     ),
     "logs": Verb(
         "the last lines of the host's log, or the engines', or the pulls'",

@@ -17,7 +17,7 @@ from IPython.core.error import UsageError
 from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 
 from illama.config import Settings, parse_device
-from illama.errors import IllamaError, ModelNotFoundError
+from illama.errors import EngineError, IllamaError, ModelNotFoundError
 from illama.notebook import commands, completion, grammar
 from illama.notebook.arguments import GrammarError, HelpAsked
 from illama.notebook.asking import Asker
@@ -45,6 +45,7 @@ class IllamaMagics(Magics):
             shell.Completer.custom_matchers.append(self._complete)
         self._verbs: dict[type, Callable[[Any], Any]] = {
             commands.Ask: self._asker.ask,
+            commands.Bench: self._bench,
             commands.Chat: self._asker.chat,
             commands.Doctor: self._doctor,
             commands.List: self._list,
@@ -142,6 +143,27 @@ class IllamaMagics(Magics):
             call = partial(client.delete, model, force=remove.force)
             freed = interruptible(call, f"{model} may still be removed.")
             print(f"Removed {model}: {text.size(freed)} are free again.")  # noqa: T201
+
+    def _bench(self, options: commands.Bench) -> Any:
+        from illama.bench.result import compare, read
+        from illama.bench.run import run
+        from illama.notebook.benching import Benchmark, progress
+
+        before = read(options.compare) if options.compare else None
+        say = progress(self.shell, live=Settings.load().stream)
+        found = interruptible(lambda: run(options, self.client, say), "nothing was measured.")
+        compared = (*compare(before, found), str(before.about.get("date"))) if before else ()
+        if options.json:
+            found.write(options.json)
+        shown = Benchmark(found, *compared)
+        if found.interrupted or found.problem:
+            from IPython.display import display
+
+            display(shown)
+            if found.interrupted:
+                raise Stopped("what was measured so far is shown.")
+            raise EngineError("The benchmark broke off.", hint=found.problem)
+        return shown
 
     def _doctor(self, _: commands.Doctor) -> Any:
         from illama.notebook import tables
