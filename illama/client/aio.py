@@ -175,13 +175,16 @@ class AsyncClient(ClientBase):
         """The pulls that run, and those that ended lately. See `Client.jobs`."""
         return await self._ask(wire.jobs())
 
-    async def pull(self, source: str, **wanted: Unpack[Wanted]) -> AsyncGenerator[dict[str, Any], None]:
+    async def pull(
+        self, source: str, *, watcher: str | None = None, **wanted: Unpack[Wanted]
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """Fetch a model, and iterate over its progress with `async for`. See `Client.pull`.
 
-        Who leaves, by being cancelled too, has stopped watching and the pull goes on: `stop_pull` cancels it. Use
-        `contextlib.aclosing` if you may leave early: an abandoned asynchronous generator is closed late.
+        Who leaves, by being cancelled too, has stopped watching and the pull goes on: `stop_pull` cancels it, where
+        `watcher`, a secret of this one, says who it is. Use `contextlib.aclosing` if you may leave early: an abandoned
+        asynchronous generator is closed late.
         """
-        response, _ = await self.open(wire.pull(source, self._hub_token(source), **wanted))
+        response, _ = await self.open(wire.pull(source, self._hub_token(source), watcher, **wanted))
         last: dict[str, Any] = {}
         try:
             async for line in _lines(response):
@@ -195,9 +198,9 @@ class AsyncClient(ClientBase):
         if last.get("status") != "success":
             raise pulling.broke_off(source)
 
-    async def stop_pull(self, source: str, *, name: str | None = None) -> Stopped:
-        """Cancel a pull, whoever watches it. See `Client.stop_pull`."""
-        told = await self._ask(wire.stop_pull(source, name=name, force=True))
+    async def stop_pull(self, source: str, *, name: str | None = None, watcher: str | None = None) -> Stopped:
+        """Cancel a pull, whoever watches it; with `watcher`, only if nobody else does. See `Client.stop_pull`."""
+        told = await self._ask(wire.stop_pull(source, name=name, watcher=watcher, force=watcher is None))
         return read(source, told)
 
     async def copy(self, source: str, destination: str) -> None:

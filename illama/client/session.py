@@ -30,6 +30,12 @@ class Session:
         """Whether the host is this user's own, on this machine: found or started, not named."""
         return self._named is None and not self.settings.base_url
 
+    @property
+    def place(self) -> tuple[str, str | None]:
+        """What tells this session's host, and who comes to it, from others."""
+        url = self._named.url if self._named else self.settings.base_url
+        return url or str(self.settings.run_dir), self._api_key
+
     def known(self) -> Endpoint | None:
         """The host, if it was found and has not ended since. Costs microseconds."""
         found = self._named or self._endpoint
@@ -43,6 +49,11 @@ class Session:
                 found = connect(self.settings, start=self._start)
                 self._endpoint = found = replace(found, key=self._api_key or found.key)
             return found
+
+    def another(self, *, start: bool) -> Session:
+        """A session of its own with the same host, which starts one or does not."""
+        named = self._named.url if self._named else None
+        return Session(named, self._api_key, start, self.settings)
 
     def lose(self, endpoint: Endpoint) -> bool:
         """Nothing listens there any more. Returns whether it is worth looking again."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from illama.cli import text
 from illama.notebook import neutral
 from illama.notebook.display import Area, in_notebook
+from illama.notebook.phases import Phases, finished
 
 _TENTHS = 10
 
@@ -40,49 +41,24 @@ class Bars:
 
     def __init__(self, area: Area) -> None:
         self._area = area
-        self._phases: dict[str, dict[str, Any]] = {}
-        self._last = ""
+        self._phases = Phases()
 
     def show(self, event: Mapping[str, Any]) -> None:
         """See `Place`."""
         if event.get("status") == "success":
-            self._last = finished(event)
+            self._phases.end(finished(event), well=True)
         else:
-            # Events without a phase are remarks on the phase under way; before the first they are a phase of their own.
-            phase = str(event.get("phase") or next(reversed(self._phases), "start"))
-            self._phases[phase] = {**self._phases.get(phase, {}), **event}
-        self._draw(over=bool(self._last))
+            self._phases.add(event)
+        self._draw()
 
     def stopped(self, reason: str) -> None:
         """See `Place`."""
         if self._area.shown:
-            self._last = reason
-            self._draw(over=False)
+            self._phases.end(reason, well=False)
+            self._draw()
 
-    def _draw(self, *, over: bool) -> None:
-        current = None if over else next(reversed(self._phases), None)
-        running = current if not self._last else None
-        rows = [_row(event, name == current, name == running) for name, event in self._phases.items()]
-        table = f"<table>{''.join(rows)}</table>" if rows else ""
-        words = [_words(event) for event in self._phases.values()]
-        self._area.show(
-            {
-                "text/html": table + (f"<div>{neutral.as_html(self._last)}</div>" if self._last else ""),
-                "text/plain": neutral.plain("\n".join([*words, *([self._last] if self._last else [])])),
-            }
-        )
-
-
-def _row(event: Mapping[str, Any], current: bool, running: bool) -> str:
-    total, completed = event.get("total"), event.get("completed")
-    if not current:
-        bar = '<progress value="1" max="1"></progress>'
-    elif total and completed is not None:
-        bar = f'<progress value="{int(completed)}" max="{int(total)}"></progress>'
-    else:
-        bar = "<progress></progress>" if running else '<progress value="0" max="1"></progress>'
-    cells = (neutral.as_html(str(event.get("status", ""))), bar, neutral.as_html(_amount(event)))
-    return "<tr>" + "".join(f'<td style="text-align:left">{cell}</td>' for cell in cells) + "</tr>"
+    def _draw(self) -> None:
+        self._area.show({"text/html": self._phases.html(), "text/plain": self._phases.plain()})
 
 
 class TerminalBars:
@@ -129,12 +105,6 @@ class Lines:
         """See `Place`."""
         if self._seen:
             print(reason)  # noqa: T201
-
-
-def finished(event: Mapping[str, Any]) -> str:
-    """What a pull's last event says."""
-    name = event.get("name", "The model")
-    return f"{name} was here already." if event.get("existing") else f"{name} is ready."
 
 
 def _words(event: Mapping[str, Any]) -> str:
