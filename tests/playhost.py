@@ -34,6 +34,7 @@ class Play:
         self.installed = ["SmolLM2-135M-Instruct", "slow", "broken"]
         self.loaded: list[str] = []
         self.asked: list[dict[str, Any]] = []
+        self.looks: list[str] = []  # paths of what was only looked at
         self.left = threading.Event()
         self.pull_error: IllamaError | None = None
         self.jobs: list[dict[str, Any]] = []
@@ -67,6 +68,7 @@ class Handler(tornado.web.RequestHandler):
 
     def get(self) -> None:
         path = self.request.path
+        self.play.looks.append(path)
         if path == "/health":
             self.finish({"status": "ok"})
         elif path == "/api/version":

@@ -9,10 +9,8 @@ messages to the kernel: it takes them up when no cell runs, or while one awaits 
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Callable, Coroutine, Generator, Iterator
 from concurrent.futures import wait
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -44,7 +42,6 @@ class Part(ipywidgets.VBox):
     def __init__(self, children: list[Any], client: ClientBase | None, **layout: Any) -> None:
         self._client = client
         self._activity: Activity[Any] | None = None
-        self._finalizer: weakref.finalize[..., Part] | None = None
         # The number of views, kept by the front end from here on: what nobody sees need not be up to date.
         super().__init__(children, _view_count=0, **layout)
         self._was_seen = False
@@ -74,20 +71,13 @@ class Part(ipywidgets.VBox):
         """End what it does, and take it off the page."""
         if self._activity is not None:
             self._activity.cancel()
-        for child in descendants(self):
+        for child in [*descendants(self), self.layout]:
             child.close()
         super().close()
 
     def _begin(self, work: Coroutine[Any, Any, T], ended: Callable[[Any, T | None, IllamaError | None], None]) -> None:
-        """Have this done in the widgets' thread. `ended(self, result, problem)` is called there afterwards.
-
-        Neither keeps the widget alive: when that goes, the work is cancelled.
-        """
-        if self._finalizer is not None:
-            self._finalizer.detach()
-        self._activity = Activity(work, partial(_ended, weakref.ref(self), ended))
-        self._finalizer = weakref.finalize(self, self._activity.cancel)
-        self._finalizer.atexit = False
+        """Have this done in the widgets' thread. `ended(self, result, problem)` is called there afterwards."""
+        self._activity = Activity(work, partial(_ended, self, ended))
 
     def _settle(self, seconds: float) -> None:
         """Wait until what was begun has ended, however it has, but not longer than this."""
@@ -122,9 +112,8 @@ class Part(ipywidgets.VBox):
             raise
 
 
-def _ended(ref: weakref.ref[Part], ended: Callable[..., None], task: asyncio.Task[Any]) -> None:
-    part = ref()
-    if part is None or part.comm is None or task.cancelled():
+def _ended(part: Part, ended: Callable[..., None], task: asyncio.Task[Any]) -> None:
+    if part.comm is None or task.cancelled():
         return
     problem = task.exception()
     try:
@@ -141,15 +130,13 @@ def _ended(ref: weakref.ref[Part], ended: Callable[..., None], task: asyncio.Tas
 
 
 def teller(part: Part, method: Callable[..., None]) -> Callable[..., None]:
-    """A function that calls this method of the widget, as long as there is one that is open."""
-    ref, function = weakref.ref(part), method.__func__  # type: ignore[attr-defined]
+    """A function that calls this method of the widget, unless it is closed."""
 
     def tell(*values: Any) -> None:
-        found = ref()
-        if found is None or found.comm is None:
+        if part.comm is None:
             return
         try:
-            function(found, *values)
+            method(*values)
         except Exception as problem:  # noqa: BLE001 - an observer of the user's must not end the work
             report(problem)
 
@@ -157,21 +144,12 @@ def teller(part: Part, method: Callable[..., None]) -> Callable[..., None]:
 
 
 def descendants(box: Any) -> Iterator[Any]:
-    """The children of a box, and theirs."""
+    """The children of a box and theirs, with their layouts and styles, which are widgets too."""
     for child in getattr(box, "children", ()):
         if not isinstance(child, Part):  # that one sees to its own
             yield from descendants(child)
+            yield from (part for part in (child.layout, getattr(child, "style", None)) if part is not None)
         yield child
-
-
-@contextmanager
-def together(*parts: Any) -> Iterator[None]:
-    """Send what changes in these widgets in one message each."""
-    if not parts:
-        yield
-        return
-    with parts[0].hold_sync(), together(*parts[1:]):
-        yield
 
 
 def trouble(text: str) -> str:

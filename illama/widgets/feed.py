@@ -91,7 +91,7 @@ class Feed:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._listeners: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._listeners: set[Listener] = set()
         self._lock = threading.Lock()
         self._activity: Activity[None] | None = None
         self._ask_now: asyncio.Event | None = None
@@ -101,7 +101,7 @@ class Feed:
         self.latest: News | None = None
 
     def join(self, listener: Listener) -> None:
-        """Tell this one from now on, of what is known at once. It is held by a weak reference."""
+        """Tell this one from now on, of what is known at once."""
         with self._lock:
             self._listeners.add(listener)
             if self._activity is None:
@@ -114,7 +114,8 @@ class Feed:
 
     def leave(self, listener: Listener) -> None:
         """Tell this one no more."""
-        self._listeners.discard(listener)
+        with self._lock:
+            self._listeners.discard(listener)
         if not self._listeners:
             self.wake()
 
