@@ -33,6 +33,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from illama.paths import private
+
 
 class IllamaError(Exception):
     """The base of all of illama's errors.
@@ -72,7 +74,8 @@ class IllamaError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         # IPython prints just these lines, and the cell still fails.
-        return [f"{type(self).__name__}: {self.message}", *([self.hint] if self.hint else [])]
+        lines = [f"{type(self).__name__}: {self.message}", *([self.hint] if self.hint else [])]
+        return [private(line) for line in lines]
 
     def one_line(self) -> str:
         """The message and the hint as one sentence after the other, for places that show a single string."""

@@ -101,12 +101,6 @@ def test_a_report_names_nobody_and_overwrites_nothing(tmp_path: Path, monkeypatc
     assert facts["selftest"] == []
 
 
-def test_only_the_home_folder_itself_becomes_a_tilde():
-    home = Path("/home/ada")
-    assert report.private("/home/ada/x /home/adam /home/ada", home) == "~/x /home/adam ~"
-    assert report.private("/x", Path("/")) == "/x"
-
-
 async def doctor_in_an_event_loop() -> tables.Table:
     return magics.IllamaMagics(None).line("doctor")
 

@@ -149,6 +149,7 @@ def test_there_are_notebooks():
         "02_models.ipynb",
         "03_openai_api_and_open_webui.ipynb",
         "04_structured_output.ipynb",
+        "05_embeddings_and_search.ipynb",
     ]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from illama.cli import text
+from illama.paths import private
 
 Row = Mapping[str, Any]
 Columns = Mapping[str, Callable[[Row], str]]
@@ -53,6 +54,7 @@ def _status(job: Row) -> str:
     status = str(job.get("status") or "-")
     if job.get("error"):
         status = f"failed: {job['error']}"
+    status = private(status)
     return text.harmless(status if len(status) <= _REASON else status[: _REASON - 1] + "…")
 
 
@@ -80,7 +82,7 @@ LOADED: Columns = {
     "UNTIL": _until,
 }
 JOBS: Columns = {
-    "PULL": _field("source"),
+    "PULL": lambda job: private(str(job.get("source") or "-")),
     "ID": _field("id"),
     "STATUS": _status,
     "DONE": _done,

@@ -16,6 +16,7 @@ from illama.cli import text
 from illama.config import Settings
 from illama.errors import NotFoundError
 from illama.host import logs
+from illama.paths import private
 
 _BLOCK = 64 * 2**10
 # Seconds between two looks at a log that is followed.
@@ -46,7 +47,7 @@ def tail(settings: Settings, log: str, count: int) -> list[str]:
         raise NotFoundError(
             f"There is no {log} log yet.", hint=f"It will be {path}: the host writes it when there is something."
         )
-    return [text.harmless(line.decode("utf-8", "replace")) for line in last_lines(path, count)]
+    return [private(text.harmless(line.decode("utf-8", "replace"))) for line in last_lines(path, count)]
 
 
 def last_lines(path: Path, count: int) -> list[bytes]:

@@ -20,6 +20,7 @@ from illama.cli import columns, text
 from illama.config import Settings
 from illama.errors import IllamaError
 from illama.host import state
+from illama.paths import private
 
 if TYPE_CHECKING:
     from illama.client import Client
@@ -167,7 +168,7 @@ def facts(entry: Mapping[str, Any]) -> dict[str, str]:
         "digest": _short(entry.get("digest")),
         "folder": entry.get("folder"),
     }
-    return {name: str(value) for name, value in shown.items() if value}
+    return {name: private(str(value)) for name, value in shown.items() if value}
 
 
 def cp(args: argparse.Namespace, settings: Settings) -> int:

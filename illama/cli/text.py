@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from typing import TextIO
 
 from illama.errors import IllamaError
+from illama.paths import private
 
 # A model's text may hold what a terminal takes for a command: all controls but the tab and the line feed.
 _CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
@@ -67,15 +68,15 @@ def harmless(text: str) -> str:
 
 def fail(error: IllamaError) -> None:
     """Say what went wrong, and on a second line what to do."""
-    print("Error:", " ".join(harmless(error.message).split()), file=sys.stderr)
+    print("Error:", " ".join(private(harmless(error.message)).split()), file=sys.stderr)
     if error.hint:
-        print(" ".join(harmless(error.hint).split()), file=sys.stderr)
+        print(" ".join(private(harmless(error.hint)).split()), file=sys.stderr)
 
 
 def warn(sentences: Iterable[str]) -> None:
     """Print warnings on stderr."""
     for sentence in sentences:
-        print("Warning:", sentence, file=sys.stderr)
+        print("Warning:", private(sentence), file=sys.stderr)
 
 
 class StatusLine:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import shutil
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 from illama.doctor.facts import Machine
 from illama.doctor.finding import FAILURE, OK, WARNING, Finding, worst
+from illama.paths import private
 
 _WORDS = {OK: "ok", WARNING: "warning", FAILURE: "FAILURE"}
 
@@ -29,9 +29,9 @@ def lines(findings: Sequence[Finding], width: int | None = None) -> str:
     shown = []
     for each in findings:
         head = f"{_WORDS[each.level]:7}  {each.check.ljust(left)}  "
-        shown += _wrapped(each.says, head, margin, width)
+        shown += _wrapped(private(each.says), head, margin, width)
         if each.do:
-            shown += _wrapped(each.do, margin + "-> ", margin + "   ", width)
+            shown += _wrapped(private(each.do), margin + "-> ", margin + "   ", width)
     return "\n".join(shown)
 
 
@@ -79,13 +79,6 @@ def write(folder: Path, machine: Machine, findings: Sequence[Finding], selftest:
             number += 1
         else:
             return path
-
-
-def private(text: str, home: Path | None = None) -> str:
-    """The text with the user's home folder, and so their name, as `~`."""
-    folder = str(home or Path.home())
-    # The home of root in a container may be "/": that is nobody's name.
-    return re.sub(re.escape(folder) + r"(?![\w.-])", "~", text) if len(folder) > 1 else text
 
 
 def _wrapped(text: str, first: str, rest: str, width: int) -> list[str]:

@@ -24,6 +24,7 @@ from illama.notebook.asking import Asker
 from illama.notebook.preferences import Illama
 from illama.notebook.stopping import Stopped, interruptible
 from illama.notebook.threads import Threads
+from illama.paths import private
 
 T = TypeVar("T")
 _UNCHANGED = "nothing was changed."
@@ -102,7 +103,7 @@ class IllamaMagics(Magics):
         }
         if pull.cancel:
             stopped = self.client.stop_pull(pull.source, name=pull.name)
-            print(stopped.sentence("%illama"))  # noqa: T201
+            print(private(stopped.sentence("%illama")))  # noqa: T201
             return None
         place = progress.place(self.shell, live=Settings.load().stream)
         events = self.client.pull(pull.source, **{name: value for name, value in given.items() if value})
@@ -268,7 +269,7 @@ class IllamaMagics(Magics):
         for warning in self._client.warnings:
             if warning not in self._warned:
                 self._warned.add(warning)
-                print(f"illama: {warning}", file=sys.stderr)  # noqa: T201
+                print(private(f"illama: {warning}"), file=sys.stderr)  # noqa: T201
 
 
 def _examine() -> list[dict[str, Any]]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from illama.paths import private
+
 T = TypeVar("T")
 
 
@@ -15,7 +17,7 @@ class Stopped(KeyboardInterrupt):
     """The user interrupted the cell. It fails, so that "Run all" stops here, and shows one line instead of a stack."""
 
     def _render_traceback_(self) -> list[str]:
-        return [f"KeyboardInterrupt: {self}"]
+        return [private(f"KeyboardInterrupt: {self}")]
 
 
 def interruptible(call: Callable[[], T], after: str) -> T:

@@ -13,6 +13,7 @@ from typing import Any, overload
 from illama.cli import columns
 from illama.cli.columns import Row
 from illama.cli.models import describe, facts
+from illama.paths import private
 
 # Characters from which on a cell may be broken anywhere: a path is one long word, and would widen the page.
 _LONG = 30
@@ -89,8 +90,8 @@ def examined(findings: Sequence[Row]) -> Table:
 _EXAMINED: dict[str, Callable[[Row], str]] = {
     "LEVEL": lambda row: "FAILURE" if row["level"] == "failure" else str(row["level"]),
     "WHAT": lambda row: str(row["check"]),
-    "STATE": lambda row: str(row["says"]),
-    "WHAT TO DO": lambda row: str(row["do"]),
+    "STATE": lambda row: private(str(row["says"])),
+    "WHAT TO DO": lambda row: private(str(row["do"])),
 }
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from illama.config import BY_NAME, Settings
 from illama.errors import ConfigError, ModelExistsError, PullError, RequestError
+from illama.paths import private
 from illama.pull import folder, gguf, proof, recipes, remote, wheel
 from illama.pull.catalog import CatalogueItem
 from illama.pull.files import need_space, sha256
@@ -71,7 +72,7 @@ def _pull(source: str, name: str | None, wishes: Wishes, progress: Progress) -> 
     if name is not None:
         validate(name)
     registry = Registry(wishes.settings.registry_dir)
-    progress.report("resolve", f"looking for {source}")
+    progress.report("resolve", f"looking for {private(source)}")
     what = resolve(source, registry, wishes.weight_format)
     if isinstance(what, Installed):
         if name not in {None, what.entry.name}:
