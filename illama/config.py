@@ -130,6 +130,7 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("ILLAMA_DRAIN_SEC", "30", _number(0, 86400), "how long a stop lets running requests finish"),
     Variable("ILLAMA_MAX_TOKENS", "4096", _integer(1, 10_000_000), "cap of an answer whose request names none"),
     Variable("ILLAMA_HEADER_WAIT_SEC", "10", _number(0, 3600), "how long a stream's status is held back"),
+    Variable("ILLAMA_SPARE_ENGINE", "1", _flag, "0: no engine process is kept ready for the next switch of models"),
     Variable("ILLAMA_STEP_LIMIT_SEC", "120", _number(1, 86400), "a busy engine that is silent so long is ended"),
     Variable("ILLAMA_LOAD_LIMIT_SEC", "1800", _number(1, 86400), "a load that takes longer is ended"),
     Variable("ILLAMA_HOST_IDLE_SEC", "86400", _number(1, 10 * _WEEK), "an idle host that was started on demand ends"),
@@ -169,6 +170,7 @@ class Settings:
     drain_sec: float
     max_tokens: int
     header_wait_sec: float
+    spare_engine: bool
     step_limit_sec: float
     load_limit_sec: float
     host_idle_sec: float

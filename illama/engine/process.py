@@ -89,19 +89,35 @@ class Engine:
         async with self._starting:
             if self._ending:
                 raise CancelledError("The load was stopped before it began.")
+            if self._process is None:
+                await self._begin_process()
+            self._log_start = self._log_path.stat().st_size
             self._ready = asyncio.get_running_loop().create_future()
-            self._process = await self._spawn()
             self._news_at = time.monotonic()
-            self._reader = asyncio.create_task(self._follow(self._process))
             self._watch = asyncio.create_task(self._watchdog())
             self._send({"op": "load", **load})
         self.facts = await self._ready
         return self.facts
 
+    async def prepare(self) -> None:
+        """Start the process and have it import what any load needs, for a `start` to come. Raises LoadError."""
+        async with self._starting:
+            if not self._ending and self._process is None:
+                await self._begin_process()
+                self._send({"op": "prepare", "engine": self._settings.engine})
+
+    def adopt(self, on_death: Callable[[IllamaError], None]) -> bool:
+        """Hand a prepared engine to who starts it; False if its process has ended."""
+        self._on_death = on_death
+        return not self._ending and (self._process is None or self._process.returncode is None)
+
+    async def _begin_process(self) -> None:
+        process = self._process = await self._spawn()
+        self._reader = asyncio.create_task(self._follow(process))
+
     async def _spawn(self) -> Pipe:
         try:
             with logs.child_log(self._settings, "engine") as stderr:
-                self._log_start = os.fstat(stderr).st_size
                 # A session of its own: Ctrl-C in the terminal of `illama serve` is the host's to handle.
                 _, pipe = await asyncio.get_running_loop().subprocess_exec(
                     lambda: Pipe(self._hear),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import os
 import queue
 import signal
@@ -34,8 +35,12 @@ def main() -> None:
     _die_with_parent()
     # When the host is gone, or wants us gone, no engine is left behind.
     inbox = Inbox(source, lost=lambda: _exit(0))
+    message = inbox.get()
+    if message["op"] == "prepare":
+        _prepare(message)
+        message = inbox.get()
     try:
-        backend = _load(inbox.get())
+        backend = _load(message)
     except IllamaError as error:
         _send(pipe, {"ev": "failed", "error": protocol.pack_error(error)})
         _exit(1)
@@ -152,6 +157,13 @@ class Worker:
 
     def _refuse(self, id: int, error: IllamaError) -> None:
         self._unsent.append({"ev": "refused", "id": id, "error": protocol.pack_error(error)})
+
+
+def _prepare(message: dict[str, Any]) -> None:
+    # What cannot be imported is told when it is needed.
+    with contextlib.suppress(ImportError):
+        if message["engine"] != "fake":
+            importlib.import_module("illama.engine.genai")
 
 
 def _load(message: dict[str, Any]) -> Any:

@@ -106,7 +106,8 @@ class DeviceRoom(Answer, kw_only=True, omit_defaults=False):
 
 class Ps(Answer):
     """`GET /api/ps`. Ours are `jobs`, the pulls that run or ended lately; `devices`, once a model was asked for;
-    `registry`, a word that changes when what is installed does; and `keep_alive`, the seconds that are the default.
+    `registry`, a word that changes when what is installed does; `keep_alive`, the seconds that are the default; and
+    `spare`, the pid and memory of the engine process that waits for the next switch.
     """
 
     models: list[Loaded]
@@ -114,6 +115,7 @@ class Ps(Answer):
     devices: list[DeviceRoom]
     registry: str
     keep_alive: float
+    spare: dict[str, Any] | None = None
 
 
 class Shown(Answer, kw_only=True, omit_defaults=False):

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from illama import space
@@ -22,6 +23,7 @@ from illama.host.devices import Devices, need
 from illama.host.memory import Room
 from illama.host.metrics import Metrics
 from illama.host.scheduler import Effect, End, Fail, Grant, Load, Rules, Slot, State, Ticket
+from illama.host.spare import Spare
 from illama.registry import Entry, Registry
 
 log = logging.getLogger(__name__)
@@ -117,6 +119,7 @@ class Dispatcher:
         self._places: dict[int, Place] = {}
         self._ids = itertools.count(1)
         self._tasks: set[asyncio.Task[None]] = set()
+        self.spare = Spare(settings, registry)
         self._deaths: dict[str, list[float]] = {}  # when engines died while they loaded a model
         self._closed = False
 
@@ -135,9 +138,8 @@ class Dispatcher:
 
     def leave(self, seat: Seat, id: int) -> None:
         """A request is over, whether it waits or runs."""
-        now = time.monotonic()
-        self._apply(seat, seat.slot.cancel(id, now))
-        self._apply(seat, seat.slot.release(id, now))
+        self._apply(seat, seat.slot.cancel(id, time.monotonic()))
+        self._apply(seat, seat.slot.release(id, time.monotonic()))
 
     async def unload(self, name: str, *, force: bool = False) -> bool:
         """Unload a model, on whatever devices, and wait until it is gone; False if it was not loaded."""
@@ -172,6 +174,7 @@ class Dispatcher:
                 if seat.slot.model:
                     self._apply(seat, seat.slot.unload(seat.slot.model, time.monotonic(), force=True))
             await self._emptied()
+        await self.spare.close()
 
     async def _emptied(self) -> None:
         for seat in self._seats:
@@ -281,6 +284,7 @@ class Dispatcher:
                     place.future.set_result(None)
         seat.changed.set()
         self._set_timer(seat)
+        self.spare.mind(each.slot for each in self._seats)
 
     def _set_timer(self, seat: Seat) -> None:
         if seat.timer:
@@ -288,8 +292,7 @@ class Dispatcher:
             seat.timer = None
         due = seat.slot.deadline()
         if due is not None:
-            delay = max(due - time.monotonic(), 0.0)
-            seat.timer = asyncio.get_running_loop().call_later(delay, self._tick, seat)
+            seat.timer = asyncio.get_running_loop().call_later(max(due - time.monotonic(), 0.0), self._tick, seat)
 
     def _tick(self, seat: Seat) -> None:
         self._apply(seat, seat.slot.tick(time.monotonic()))
@@ -302,8 +305,8 @@ class Dispatcher:
     async def _load(self, seat: Seat, model: str) -> None:
         seat.load_began = seat.load_ended = time.monotonic()
         seat.load_ended = float("inf")
-        engine = Engine(self._settings, lambda error: self._died(seat, error))
-        seat.engine = engine
+        died = partial(self._died, seat)
+        engine = seat.engine = self.spare.take(died) or Engine(self._settings, died)
         try:
             self._refuse_if_it_keeps_dying(model)
             entry = seat.entry = self._registry.get(model)
@@ -337,7 +340,7 @@ class Dispatcher:
             seat.load_ended = seat.measured_at = time.monotonic()
             seconds = seat.load_ended - seat.load_began
             self.metrics.loaded(model, seat.device, seconds, replaced=seat.replaced)
-            self._spawn(self._measure(seat, engine))  # nobody waits for it: it walks all of the engine's pages
+            self._spawn(self._measure(seat, engine))
             log.info("loaded %s on %s in %.1f s (pid %s)", model, seat.device, seconds, engine.pid)
             self._apply(seat, seat.slot.loaded(facts["slots"], time.monotonic()))
 
@@ -384,13 +387,11 @@ class Dispatcher:
 
     async def _end(self, seat: Seat, reason: IllamaError | None) -> None:
         engine, model = seat.engine, seat.slot.model
-        if engine and engine.pid:
-            wait = await self._devices.parting(seat.device, engine.pid)
+        if engine:
+            wait = await self._devices.parting(seat.device, engine.pid) if engine.pid else None
             await engine.end(reason)
             if wait:
                 await wait()
-        elif engine:
-            await engine.end(reason)
         seat.engine = seat.entry = None
         seat.held = {}
         log.info("unloaded %s from %s", model, seat.device)

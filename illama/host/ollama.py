@@ -92,7 +92,8 @@ class Ps(Handler):
         models = [_loaded(model) for model in self.host.dispatcher.loaded()]
         devices = [_device(*known) for known in self.host.devices.known()]
         usual = self.host.settings.idle_ttl_sec
-        self.send(200, answers.Ps(models, self.host.jobs.describe(), devices, self.host.registry.token(), usual))
+        spare, registry = self.host.dispatcher.spare.describe(), self.host.registry.token()
+        self.send(200, answers.Ps(models, self.host.jobs.describe(), devices, registry, usual, spare))
 
 
 class Show(Handler):
