@@ -29,7 +29,7 @@ export function createMemoryBar(first) {
   svg.append(...parts);
   const title = h("h3", {}, first.name, " ", h("span", { class: "soft" }, first.full_name));
   const words = h("p");
-  const element = h("li", { class: "device", dataset: { device: first.name } }, title, h("div", { class: "bar", "aria-hidden": "true" }, svg), words);
+  const element = h("li", { class: "device", dataset: { device: first.name } }, title, h("div", { class: "memory", "aria-hidden": "true" }, svg), words);
   return {
     element,
     /** @param {Device} device @param {Loaded[]} loaded all models that are loaded */
