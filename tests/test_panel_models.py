@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from support_gate import Jupyter, jupyter_server
 from support_host import eventually, fake_model
 from support_hub import PlayHub, Repo, playing, repo_of
@@ -309,6 +310,48 @@ def test_where_models_may_not_be_managed_it_is_said_and_nothing_is_offered(stage
         assert page.get_by_role("button", name="Load Quick").is_visible()
         assert page.get_by_role("button", name="Remove Quick").count() == 0
         page.close()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1000), ("dark", 300)])
+def test_axe_finds_no_fault_in_any_of_it_and_nothing_is_cut_off(stage: Stage, scheme: str, width: int):
+    axe = Axe()
+    stage.page.emulate_media(color_scheme=scheme)
+    stage.page.set_viewport_size({"width": width, "height": 800})
+    stage.pull("no-such/model")
+    stage.job().get_by_text("✕ failed").wait_for(timeout=WAIT)
+    stage.row("Broken").get_by_role("button", name="Load Broken").click()
+    stage.row("Broken").get_by_text("on fire").wait_for(timeout=WAIT)
+    quick = stage.row("Quick")
+    quick.get_by_role("button", name="Load Quick").click()
+    quick.get_by_text("● loaded").wait_for(timeout=WAIT)
+    quick.get_by_role("button", name="Quick", exact=True).click()
+    quick.get_by_text("Weights' sha256").wait_for(timeout=WAIT)
+    found = {"models": faults(axe, stage)}
+    quick.get_by_role("button", name="Remove Quick").click()
+    found["dialog"] = faults(axe, stage)
+    stage.page.keyboard.press("Escape")
+    stage.tab("Device").get_by_text("memory are free").wait_for(timeout=WAIT)
+    found["device"] = faults(axe, stage)
+    stage.page.get_by_role("button", name="Unload Quick now").click()
+    stage.page.get_by_text("Nothing is loaded.").wait_for(timeout=WAIT)
+    found["nothing loaded"] = faults(axe, stage)
+    stage.tab("Models")
+    quick.get_by_role("button", name="Quick", exact=True).click()
+    stage.row("Broken").get_by_role("button", name="Dismiss").click()
+    stage.job().get_by_role("button", name="Dismiss").click()
+    stage.job().wait_for(state="detached", timeout=WAIT)
+    stage.page.set_viewport_size({"width": 1000, "height": 800})
+    assert found == {part: [] for part in found}
+
+
+def faults(axe: Any, stage: Stage) -> list[str]:
+    """What axe-core says is wrong, and where; and whether anything is wider than the page."""
+    said = list(stage.page.complaints)
+    broken = axe.run(stage.page).response["violations"]
+    stage.page.complaints[:] = said  # axe tries out styles of its own, which the page's policy refuses
+    wider = stage.page.locator("#panel").evaluate("panel => panel.scrollWidth - panel.clientWidth")
+    faults = [f"{fault['id']} ({fault['impact']}): {node['html']}" for fault in broken for node in fault["nodes"]]
+    return [*faults, *([f"{wider} pixels are cut off"] if wider > 0 else [])]
 
 
 def assert_nothing_ran(stage: Stage) -> None:

@@ -134,6 +134,8 @@ export function createStore(transport) {
     async start() {
       state.connection = "starting";
       tell();
+      if (looking) await looking;
+      clearTimeout(timer); // until it is there, a look finds nothing
       try {
         await transport.ask("GET", "/api/version");
       } catch (error) {
