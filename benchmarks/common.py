@@ -17,7 +17,6 @@ import platform
 import random
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -37,6 +36,7 @@ from support_host import RunningHost, running_host  # noqa: E402 - found by the 
 from support_models import real_model_cache  # noqa: E402
 
 import illama  # noqa: E402
+from illama.bench import facts  # noqa: E402
 from illama.registry import Entry, Registry  # noqa: E402
 
 MODEL = "SmolLM2-135M-Instruct"
@@ -79,69 +79,10 @@ def renamed(entry: Entry, name: str) -> Entry:
     return dataclasses.replace(entry, name=name, aliases=())
 
 
-def entry_of(home: Path) -> Entry:
-    return Registry(home / "registry").get(MODEL)
-
-
-class Bare:
-    """`bare.py` in a process of its own."""
-
-    def __init__(self, home: Path, model: str = MODEL) -> None:
-        folder, context = home / "registry" / model, entry_of(home).context_length
-        began = time.monotonic()
-        self.process = subprocess.Popen(
-            [sys.executable, str(ROOT / "benchmarks" / "bare.py"), str(folder), str(context)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        self._answer()
-        self.start_seconds = time.monotonic() - began
-
-    def _answer(self) -> dict[str, Any]:
-        line = self.process.stdout.readline()
-        assert line, "the bare process has died"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def run(self, prompts: list[list[str]], tokens: int) -> dict[str, Any]:
-        self.process.stdin.write(json.dumps({"prompts": prompts, "tokens": tokens}) + "\n")
-        self.process.stdin.flush()
-        return self._answer()
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self.process.wait(30)
-
-    def __enter__(self) -> Bare:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
 def tree(pid: int) -> list[psutil.Process]:
     """A process and all that it started."""
     parent = psutil.Process(pid)
     return [parent, *parent.children(recursive=True)]
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of a process and its children so far."""
-    total = 0.0
-    for process in tree(pid):
-        with contextlib.suppress(psutil.Error):
-            times = process.cpu_times()
-            total += times.user + times.system
-    return total
-
-
-def busy_seconds() -> float:
-    """What all of the machine's cores have worked so far, for whomever; also what a hypervisor took from them."""
-    times = psutil.cpu_times()
-    return sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
 
 
 # --- requests
@@ -233,7 +174,7 @@ async def post(where: Where, path: str, body: dict[str, Any]) -> dict[str, Any]:
 
 
 async def clients(where: Where, model: str, prompts: list[list[str]], tokens: int) -> dict[str, Any]:
-    """Each client's prompts one after the other, all clients at once. In the form of `bare.run`."""
+    """Each client's prompts one after the other, all clients at once."""
 
     async def client(own: list[str]) -> list[Streamed]:
         return [await stream(where, model, content, tokens) for content in own]
@@ -286,12 +227,6 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values)
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """The value that so large a share of the values does not exceed."""
-    ordered = sorted(values)
-    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
-
-
 def summary(values: Sequence[float]) -> dict[str, Any]:
     return {"median": median(values), "low": min(values), "high": max(values), "values": list(values)}
 
@@ -308,20 +243,10 @@ def machine() -> dict[str, Any]:
     return {
         "illama": illama.__version__,
         "python": platform.python_version(),
-        "system": platform.platform(),
-        "cpu": _cpu_name(),
-        "cores": psutil.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "load_average": psutil.getloadavg(),
+        **facts.machine(),
+        "load_average": facts.load_average(),
         "versions": versions,
     }
-
-
-def _cpu_name() -> str:
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return platform.processor()
 
 
 def show_machine() -> dict[str, Any]:

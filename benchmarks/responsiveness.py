@@ -21,6 +21,8 @@ from typing import Any
 
 import common
 
+from illama.bench.figures import percentile
+
 PATHS = ("/v1/models", "/api/ps", "/health")
 BARE = "bare server"
 BARE_SERVER = """
@@ -126,14 +128,14 @@ def show(report: common.Report, phases: list[str], found: dict[tuple[str, str], 
     for phase in phases:
         for what in (*PATHS, BARE):
             values = found[phase, what]
-            middle, late, most = common.median(values), common.percentile(values, 0.99), max(values)
+            middle, late, most = common.median(values), percentile(values, 0.99), max(values)
             rows.append((f"{phase}, {what}", str(len(values)), f"{middle:.1f}", f"{late:.1f}", f"{most:.1f}"))
             figures[f"{phase} {what}"] = {"n": len(values), "median_ms": middle, "p99_ms": late, "max_ms": most}
     common.table(("ms", "answers", "median", "99 %", "most"), rows)
     for phase in phases[1:]:
         own = [value for path in PATHS for value in found[phase, path]]
         report.aim(f"{phase}: median, ms", common.median(own), under=20)
-        report.aim(f"{phase}: 99th percentile, ms", common.percentile(own, 0.99), under=100)
+        report.aim(f"{phase}: 99th percentile, ms", percentile(own, 0.99), under=100)
     report.body["figures"] = figures
 
 
