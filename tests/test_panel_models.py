@@ -21,6 +21,7 @@ from support_panel import WAIT, chromium, keep, needs_a_browser, open_panel
 from illama.client import Client
 from illama.config import Settings
 from illama.errors import CancelledError
+from illama.host.keys import InferenceKeys
 from illama.pull import environment as converter
 
 pytestmark = needs_a_browser
@@ -309,6 +310,24 @@ def test_where_models_may_not_be_managed_it_is_said_and_nothing_is_offered(stage
         assert not page.get_by_label("Pull", exact=True).is_visible()
         assert page.get_by_role("button", name="Load Quick").is_visible()
         assert page.get_by_role("button", name="Remove Quick").count() == 0
+        page.close()
+
+
+def test_behind_an_inference_key_models_are_listed_and_it_is_said_what_cannot_be_seen(stage: Stage):
+    scratch = stage.home.parent / "shared"
+    scratch.mkdir()
+    with stage.client() as client:
+        url = client.base_url
+    key = InferenceKeys.of(Settings.load({"ILLAMA_HOME": str(stage.home)})).add("panel")
+    variables = {"ILLAMA_BASE_URL": url, "ILLAMA_API_KEY": key, "JUPYTER_RUNTIME_DIR": str(scratch)}
+    with jupyter_server(stage.home, **variables) as server:
+        page = open_panel(stage.browser, server)
+        page.get_by_role("tab", name="Models").click()
+        page.get_by_text("Behind this panel is an inference key: models can be used").wait_for(timeout=WAIT)
+        assert page.locator('li.model[data-model="Quick"]').is_visible()
+        assert page.locator("li.model .actions button:visible").count() == 0
+        page.get_by_role("tab", name="Device").click()
+        assert page.get_by_text("is not told what is loaded").is_visible()
         page.close()
 
 

@@ -42,9 +42,9 @@ export function createDevice(context) {
     });
     models.hidden = state.loaded.length === 0;
     none.hidden = state.loaded.length > 0;
-    setText(none, NONE[state.connection]);
-    live.hidden = !there;
-    if (!there) return;
+    setText(none, there && state.limited ? LIMITED : NONE[state.connection]);
+    live.hidden = !there || state.limited !== null;
+    if (live.hidden) return;
     const told = /** @type {Device[]} */ (state.ps.devices ?? []);
     deviceRows.show(told.map((device) => [device.name, device]), (row, device) => row.update(device, state.loaded));
     devices.hidden = told.length === 0;
@@ -68,6 +68,8 @@ export function createDevice(context) {
     },
   };
 }
+
+const LIMITED = "Behind this panel is an inference key, which may use models, and is not told what is loaded or who uses it. The owner's key is.";
 
 /** What is said where nothing is loaded. @type {Record<State["connection"], string>} */
 const NONE = {

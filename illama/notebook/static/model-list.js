@@ -44,7 +44,7 @@ export function createModelList(context, actions, tell) {
 
   /** @param {boolean} spoken whether what is left is told to who cannot see it */
   function draw(spoken) {
-    const { models, loaded, manage } = context.store.state;
+    const { models, loaded, manage, limited } = context.store.state;
     const sign = order.value;
     // The store has another array when what is installed has changed, and only then.
     if (sign !== before || source !== models) {
@@ -55,7 +55,7 @@ export function createModelList(context, actions, tell) {
     const wanted = filter.value.trim().toLowerCase();
     let left = 0;
     rows.show(sorted.map((tag) => [tag.name, tag]), (row, tag) => {
-      row.update(tag, now.get(tag.name), manage);
+      row.update(tag, now.get(tag.name), manage, !limited);
       const fits = !wanted || text(tag).includes(wanted);
       row.element.hidden = !fits;
       if (fits) left += 1;

@@ -113,10 +113,10 @@ export function createModelRow(first, context, actions, tell) {
 
   return {
     element,
-    /** @param {Tag} now @param {Loaded | undefined} how @param {boolean} manage */
-    update(now, how, manage) {
+    /** @param {Tag} now @param {Loaded | undefined} how @param {boolean} manage @param {boolean} operate whether it may be loaded and unloaded */
+    update(now, how, manage, operate) {
       [tag, loaded] = [now, how];
-      const key = [now.digest, now.modified_at, now.task, now.size, now.weight_format, now.context_length, how?.state, manage].join("\n");
+      const key = [now.digest, now.modified_at, now.task, now.size, now.weight_format, now.context_length, how?.state, manage, operate].join("\n");
       if (key === seen) return;
       seen = key;
       const made = now.digest + now.modified_at;
@@ -129,6 +129,7 @@ export function createModelRow(first, context, actions, tell) {
         cells[index].hidden = text === "";
       });
       remove.hidden = !manage;
+      use.hidden = !operate;
       draw();
     },
   };

@@ -9,6 +9,8 @@ import { createPulling } from "./pulling.js";
 /** @typedef {import("./store.js").State} State */
 
 const FIRST = "smollm2";
+const BARRED = "This server lets models be used, not added or removed. Whoever runs it can allow that (c.IllamaServerApp.allow_manage).";
+const LIMITED = "Behind this panel is an inference key: models can be used, and the first question loads one. To add, remove, load or unload them takes the owner's key.";
 
 /** @param {import("./panel.js").Context} context @returns {import("./panel.js").Part} */
 export function createModels(context) {
@@ -18,8 +20,7 @@ export function createModels(context) {
   const pulling = createPulling(context, (job, line) => jobs.move(job, line));
   jobs = createJobs(pulling);
   const list = createModelList(context, createActions(context), pulling.tell);
-  const barred = h("p", { class: "soft", hidden: true },
-    "This server lets models be used, not added or removed. Whoever runs it can allow that (c.IllamaServerApp.allow_manage).");
+  const barred = h("p", { class: "soft", hidden: true });
   const first = h("button", { type: "button", class: "primary", on: { click: () => pulling.start({ model: FIRST }) } }, `Pull ${FIRST}`);
   const stale = h("p", { class: "soft", hidden: true }, "The list is as the model host last told it.");
   const words = h("p");
@@ -27,10 +28,11 @@ export function createModels(context) {
 
   /** @param {State} state */
   function show(state) {
-    const { connection, manage, models } = state;
+    const { connection, limited, manage, models } = state;
     const there = connection === "up";
     pulling.form.hidden = !manage;
     barred.hidden = manage || !there;
+    setText(barred, limited ? LIMITED : BARRED);
     jobs.show(there ? state.jobs : []);
     list.draw();
     none.hidden = models.length > 0;

@@ -1,8 +1,7 @@
 // What the host is doing, as far as the panel knows: one poll, one state, those who listen. Draws nothing.
 
-import { asApiError } from "./transport.js";
+import { ApiError, asApiError } from "./transport.js";
 
-/** @typedef {import("./transport.js").ApiError} ApiError */
 /** @typedef {import("./transport.js").Transport} Transport */
 /** One installed model, as `GET /api/tags` tells it.
  * @typedef {{ name: string, size: number, digest: string, task: string, modified_at: string, context_length: number | null,
@@ -27,6 +26,7 @@ import { asApiError } from "./transport.js";
  * @property {boolean} manage whether models may be added and removed
  * @property {Sample[]} samples the latest, oldest first
  * @property {Record<string, any>} ps the whole of the last answer
+ * @property {ApiError | null} limited why nothing of the work is told: the key behind this panel may use models and no more
  */
 /** @typedef {ReturnType<typeof createStore>} Store */
 
@@ -35,12 +35,13 @@ const SAMPLES = 120;
 const BUSY = 1000;
 const IDLE = 3000;
 const AWAY = 10000;
+const UNSEEN = 30000;
 
 /** Begin to look. @param {Transport} transport */
 export function createStore(transport) {
   /** @type {State} */
   const state = {
-    connection: "asking", problem: null, version: null, models: [], loaded: [], jobs: [], manage: true, samples: [], ps: {},
+    connection: "asking", problem: null, version: null, models: [], loaded: [], jobs: [], manage: true, samples: [], ps: {}, limited: null,
   };
   /** @type {Set<(state: State) => void>} */
   const listeners = new Set();
@@ -58,9 +59,23 @@ export function createStore(transport) {
     for (const listener of listeners) listener(state);
   }
 
-  async function look() {
+  /** What `ps` tells; for an inference key, which may not see it, nothing but that. */
+  async function work() {
     try {
       const ps = await transport.ask("GET", "/api/ps", undefined, { poll: true });
+      state.limited = null;
+      return ps;
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 403) throw error;
+      state.limited = error;
+      // Nobody says when the list of models changes: now and then it is read anew.
+      return { models: [], jobs: [], registry: `unseen ${Math.floor(Date.now() / UNSEEN)}` };
+    }
+  }
+
+  async function look() {
+    try {
+      const ps = await work();
       if (state.version === null || state.connection !== "up") {
         state.version = (await transport.ask("GET", "/api/version", undefined, { poll: true })).version;
       }
@@ -76,7 +91,7 @@ export function createStore(transport) {
       if (state.connection !== "starting") state.connection = "down";
       Object.assign(state, { loaded: [], jobs: [] });
     }
-    state.manage = transport.manage;
+    state.manage = transport.manage && !state.limited;
     if (!over) tell();
   }
 
@@ -91,6 +106,7 @@ export function createStore(transport) {
 
   function pause() {
     if (state.connection !== "up") return Math.min(BUSY * 2 ** Math.min(failures, 4), AWAY);
+    if (state.limited) return AWAY;
     const working = state.loaded.some((model) => model.running || model.queued || model.state !== "ready");
     return working || state.jobs.some((job) => job.state === "running") ? BUSY : IDLE;
   }
