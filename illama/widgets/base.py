@@ -26,6 +26,8 @@ from illama.widgets.worker import Activity
 
 T = TypeVar("T")
 
+# ipywidgets' HTML has lines as high as a button.
+_LINES = "line-height:1.5"
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -152,13 +154,22 @@ def descendants(box: Any) -> Iterator[Any]:
         yield child
 
 
+def common(html: str) -> str:
+    """HTML with the looks that the page gives to a cell's output, tables above all; wide ones scroll."""
+    return f'<div class="jp-RenderedHTMLCommon" style="overflow-x:auto;{_LINES}">{html}</div>' if html else ""
+
+
+def heading(text: str) -> str:
+    """What a widget is about, as HTML."""
+    return f'<div style="font-weight:bold;{_LINES}">{neutral.as_html(text)}</div>'
+
+
 def trouble(text: str) -> str:
     """An error as HTML: said in words, not by colour alone."""
-    shown = neutral.as_html(text)
-    style = "color:var(--jp-error-color1,#b71c1c);white-space:pre-wrap"
-    return f'<div role="alert" style="{style}">⚠ {shown}</div>' if text else ""
+    style = f"color:var(--jp-error-color1,#b71c1c);{_LINES}"
+    return f'<div role="alert" style="{style}">⚠ {neutral.as_html(text)}</div>' if text else ""
 
 
 def quiet(text: str) -> str:
     """A remark as HTML."""
-    return f'<div role="status" style="opacity:0.75">{neutral.as_html(text)}</div>' if text else ""
+    return f'<div role="status" style="opacity:0.75;{_LINES}">{neutral.as_html(text)}</div>' if text else ""

@@ -54,7 +54,7 @@ class ModelPicker(Part):
         self._setting = False
         self._why = ""  # why the host could not be started
         self._list = ipywidgets.Dropdown(
-            description=description, tooltip="The installed models", layout=ipywidgets.Layout(width="100%")
+            description=description, tooltip="The installed models", layout=ipywidgets.Layout(width="auto")
         )
         self._note = ipywidgets.HTML()
         super().__init__([self._list, self._note], client, **layout)

@@ -22,7 +22,7 @@ from illama.errors import CancelledError, ConverterNeededError, IllamaError, Not
 from illama.notebook import neutral
 from illama.notebook.phases import Phases, finished
 from illama.pull.sources import localize
-from illama.widgets.base import Part, quiet, teller, trouble
+from illama.widgets.base import Part, common, quiet, teller, trouble
 from illama.widgets.feed import feed_of, sharing
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class PullProgress(Part):
             self.phase = self._phases.current
             self.completed, self.total = int(event.get("completed") or 0), int(event.get("total") or 0)
             self._note.value = ""
-            self._bars.value = self._phases.html()
+            self._bars.value = common(self._phases.html())
 
     def _ended(self, result: dict[str, Any] | Stopped | None, problem: IllamaError | None) -> None:
         if isinstance(problem, ConverterNeededError):
@@ -147,7 +147,7 @@ class PullProgress(Part):
 
     def _over(self, state: str, error: str, words: str = "") -> None:
         self._phases.end(words if state == "done" else state, well=state == "done")
-        self._bars.value = self._phases.html() if self.phase or state == "done" else ""
+        self._bars.value = common(self._phases.html()) if self.phase or state == "done" else ""
         self._note.value = trouble(error) if error else quiet(words) if state != "done" else ""
         self.error = error
         self.state = state

@@ -56,7 +56,7 @@ class RunBox(Part):
         self._pieces: list[str] = []
         self._drawn = 0.0
         own = ModelPicker(client=client) if model is None else None
-        wide = ipywidgets.Layout(width="100%")
+        wide = ipywidgets.Layout(width="auto")
         self._question = ipywidgets.Textarea(
             prompt, description="Question", placeholder="Ask something", tooltip="The question", rows=3, layout=wide
         )
@@ -157,7 +157,7 @@ class RunBox(Part):
     def _over(self, state: str, problem: IllamaError | None) -> None:
         self.error = problem.one_line() if problem else ""
         words = replies.summary(self.reply) if self.reply is not None else ""
-        self._note.value = trouble(self.error) if problem else quiet(f"⏹ {words}" if state == "stopped" else words)
+        self._note.value = trouble(self.error) if problem else quiet(f"■ {words}" if state == "stopped" else words)
         self.state = state
         feed_of(self._client).wake()
 

@@ -15,7 +15,7 @@ from illama.client.session import ClientBase
 from illama.errors import IllamaError
 from illama.notebook import neutral, tables
 from illama.widgets import worker
-from illama.widgets.base import Part, quiet, trouble
+from illama.widgets.base import Part, common, heading, quiet, trouble
 from illama.widgets.feed import News, feed_of, sharing
 from illama.widgets.picker import connect
 
@@ -114,8 +114,8 @@ class HostStatus(Part):
         self._draw()
 
     def _draw(self) -> None:
-        self._head.value = f"<b>{neutral.as_html(self._words())}</b>"
-        self._table.value = f'<div style="overflow-x:auto">{self._lists()[0]}</div>' if self._lists()[0] else ""
+        self._head.value = heading(self._words())
+        self._table.value = common(self._lists()[0])
         idle = self.state == "up" and not self.rows
         self._note.value = trouble(self.error) or quiet(
             "Nothing is loaded: a question loads its model." if idle else ""
