@@ -156,7 +156,8 @@ def descendants(box: Any) -> Iterator[Any]:
 
 def common(html: str) -> str:
     """HTML with the looks that the page gives to a cell's output, tables above all; wide ones scroll."""
-    return f'<div class="jp-RenderedHTMLCommon" style="overflow-x:auto;{_LINES}">{html}</div>' if html else ""
+    left = html.replace("<table>", '<table style="margin-left:0">')
+    return f'<div class="jp-RenderedHTMLCommon" style="overflow-x:auto;{_LINES}">{left}</div>' if html else ""
 
 
 def heading(text: str) -> str:
