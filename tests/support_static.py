@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import illama
 
 STATIC = Path(illama.__file__).parent / "notebook" / "static"
-CHROMIUM = Path("/usr/bin/chromium")
-
-
-@contextmanager
-def chromium() -> Iterator[Any]:
-    """A browser."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 def bare_page(browser: Any) -> Any:
-    """An empty page whose server has the panel's files, and refuses everything else. `page.refused` lists what it asked."""
+    """An empty page whose server has the panel's files, and nothing else; `page.refused` lists what else it asked."""
     page = browser.new_page()
     page.refused = []
 

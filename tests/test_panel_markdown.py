@@ -1,5 +1,7 @@
 """The panel's Markdown, in a browser: what models write, what nobody should write, and all of it in pieces."""
 
+# ruff: noqa: E501, ISC004 - a text and what becomes of it stand in one line
+
 from __future__ import annotations
 
 import random
@@ -8,14 +10,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support_static import CHROMIUM, bare_page, chromium
+from support_panel import chromium, needs_a_browser
+from support_static import bare_page
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not CHROMIUM.exists(), reason="there is no Chromium here"),
-    # Playwright leaves the closing of its own loop and pipes to the interpreter.
-    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = needs_a_browser
 
 RENDER = """
 async (texts) => {
@@ -126,7 +124,23 @@ HOSTILE = [
 
 def test_nothing_of_it_becomes_markup_or_is_fetched(page: Any):
     made = page.evaluate(RENDER, [[text] for text in HOSTILE])
-    allowed = {"p", "a", "div", "span", "button", "pre", "code", "table", "thead", "tbody", "tr", "th", "td", "h4", "blockquote"}
+    allowed = {
+        "p",
+        "a",
+        "div",
+        "span",
+        "button",
+        "pre",
+        "code",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "h4",
+        "blockquote",
+    }
     for text, each in zip(HOSTILE, made, strict=True):
         assert set(each["tags"]) <= allowed, (text, each["tags"])
         assert all(link.startswith("https://a.example/") for link in each["links"])

@@ -1,13 +1,17 @@
 """What `%illama url` and `%illama openai` show: an address, and settings that can be pasted into other programs.
 
-Knows: the settings of the openai SDK, LangChain, Open WebUI and curl. Does not know: how the connection was found.
+Knows: the settings of the openai SDK, LangChain, Open WebUI and curl, which stand in the panel's static/programs.js.
+Does not know: how the connection was found.
 """
 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
-from dataclasses import replace
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from illama import transport
@@ -18,41 +22,31 @@ from illama.notebook.commands import Url
 
 HIDDEN = "YOUR-KEY"
 
+# The panel shows the same texts: they stand in a module of its, as plain JSON.
+_FILE = Path(__file__).parent / "static" / "programs.js"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that can use the models: its title, and what to paste with {url}, {key} and {model} to be filled in."""
+
+    title: str
+    code: str
+
+    def filled(self, values: Mapping[str, str]) -> str:
+        """The text with these values."""
+        return re.sub(r"\{(url|key|model)\}", lambda found: values[found[1]], self.code)
+
+
+def _read() -> dict[str, Program]:
+    text = _FILE.read_text(encoding="utf-8")
+    listed = json.loads(text[text.index("\n[\n") : text.index("\n]\n") + 2])
+    return {each["name"]: Program(each["title"], "\n".join(each["code"])) for each in listed}
+
+
+PROGRAMS = _read()
 # Its 36 built-in tools go along with every question, which a small model reads for longer than it answers.
-OPEN_WEBUI_MODELS = '{"capabilities": {"builtin_tools": false, "usage": true}}'
-
-_TEMPLATES = {
-    "openai": (
-        "The openai SDK",
-        """\
-from openai import OpenAI
-
-client = OpenAI(base_url="{url}", api_key="{key}")
-answer = client.chat.completions.create(model="{model}", messages=[{{"role": "user", "content": "Hello!"}}])
-print(answer.choices[0].message.content)""",
-    ),
-    "langchain": (
-        "LangChain (langchain-openai)",
-        """\
-from langchain_openai import ChatOpenAI
-
-model = ChatOpenAI(base_url="{url}", api_key="{key}", model="{model}")
-print(model.invoke("Hello!").content)""",
-    ),
-    "open-webui": (
-        "Open WebUI",
-        f"""\
-export OPENAI_API_BASE_URL="{{url}}" OPENAI_API_KEY="{{key}}" ENABLE_OLLAMA_API=false
-export DEFAULT_MODEL_METADATA='{OPEN_WEBUI_MODELS.replace("{", "{{").replace("}", "}}")}'
-open-webui serve""",
-    ),
-    "curl": (
-        "curl",
-        """\
-curl {url}/chat/completions -H "Authorization: Bearer {key}" \\
-  -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'""",
-    ),
-}
+OPEN_WEBUI_MODELS = PROGRAMS["open-webui"].code.partition("DEFAULT_MODEL_METADATA='")[2].partition("'")[0]
 
 
 def find(client: Any, asked: Url) -> tuple[Connection, list[str], bool]:
@@ -124,7 +118,7 @@ class Recipes(Address):
     ) -> None:
         super().__init__(connection, notes, show_key)
         values = {"url": self.base_url, "key": (self.api_key or HIDDEN) if self._show_key else HIDDEN, "model": model}
-        self._recipes = [(_TEMPLATES[name][0], _TEMPLATES[name][1].format(**values)) for name in programs]
+        self._recipes = [(PROGRAMS[name].title, PROGRAMS[name].filled(values)) for name in programs]
 
     def __repr__(self) -> str:
         parts = [f"{title}:\n\n{_indented(code)}" for title, code in self._recipes]

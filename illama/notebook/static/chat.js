@@ -1,78 +1,108 @@
-// The chat: questions to a model, and its answers as they come.
+// The chat: questions to a model, and its answers as they come. Knows which conversation is in front.
 
-import { announce, h, replace } from "./dom.js";
-import { asApiError, isAbort } from "./transport.js";
+import { createBar, talkers } from "./chatbar.js";
+import { createComposer } from "./composer.js";
+import { createConversations } from "./conversations.js";
+import { h, replace } from "./dom.js";
+import { follow } from "./following.js";
+import { createSettings } from "./settings.js";
+import { createThread } from "./thread.js";
 
 /** @typedef {import("./store.js").State} State */
+/** @typedef {import("./thread.js").Thread} Thread */
 
 /** @param {import("./panel.js").Context} context @returns {import("./panel.js").Part} */
-export function createChat({ store, transport }) {
-  /** @type {{ role: string, content: string }[]} */
-  const messages = [];
-  /** @type {AbortController | null} */
-  let asking = null;
-  const picker = h("select", { "aria-label": "Model" });
-  const log = h("div", { class: "log", role: "log", "aria-label": "Conversation" });
-  const text = h("textarea", { rows: 3, "aria-label": "Question", placeholder: "Ask the model", on: { keydown: key } });
-  const send = h("button", { type: "submit", class: "primary" }, "Send");
-  const stop = h("button", { type: "button", hidden: true, on: { click: () => asking?.abort() } }, "Stop");
-  const form = h("form", { class: "stack", on: { submit: ask } }, text, h("p", { class: "row end" }, stop, send));
+export function createChat({ store, transport, dialog, putIntoCell = null }) {
+  const conversations = createConversations();
+  /** @type {Map<string, Thread>} those that were looked at: an answer goes on when another one is in front */
+  const threads = new Map();
+  const bar = createBar({ conversations, dialog, chosen });
+  const settings = createSettings(() => conversations.save());
+  const composer = createComposer({ send: (text, instead) => void send(text, instead), stop: () => thread().stop() });
+  const none = h("div", { class: "empty soft" });
+  const place = h("div", { class: "threads" });
+  const element = h("div", { class: "chat" }, bar.element, settings.element, none, place, composer.element);
+  /** @type {ReturnType<typeof follow> | null} */
+  let following = null;
 
-  /** @param {KeyboardEvent} event */
-  function key(event) {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
-      event.preventDefault();
-      form.requestSubmit();
+  function thread() {
+    const conversation = conversations.current;
+    let found = threads.get(conversation.id);
+    if (!found) {
+      const edit = (/** @type {string} */ question) => composer.edit(question);
+      found = createThread(conversation, { transport, conversations, putIntoCell, edit, changed });
+      threads.set(conversation.id, found);
+    }
+    return found;
+  }
+
+  /** @param {string} text @param {boolean} instead */
+  async function send(text, instead) {
+    const answered = thread().ask(text, instead);
+    bar.list();
+    changed();
+    // Only once it is in the page can what scrolls around it be known.
+    following ??= follow(place);
+    following.now();
+    await answered;
+  }
+
+  /** Another conversation is in front. */
+  function chosen() {
+    composer.reset();
+    forget();
+    replace(place, thread().element);
+    settings.show(conversations.current);
+    bar.list();
+    changed();
+    following?.now();
+  }
+
+  /** Those that were deleted end. */
+  function forget() {
+    const kept = new Set(conversations.all.map((each) => each.id));
+    for (const [id, each] of threads) {
+      if (kept.has(id)) continue;
+      each.stop();
+      threads.delete(id);
     }
   }
 
-  /** @param {SubmitEvent} event */
-  async function ask(event) {
-    event.preventDefault();
-    const question = text.value.trim();
-    if (!question || asking || !picker.value) return;
-    text.value = "";
-    messages.push({ role: "user", content: question });
-    const answer = h("p", { class: "answer" });
-    log.append(h("p", { class: "question" }, question), answer);
-    asking = new AbortController();
-    stop.hidden = false;
-    send.disabled = true;
-    try {
-      const body = { model: picker.value, messages, stream: true };
-      for await (const chunk of transport.stream("POST", "/v1/chat/completions", body, { signal: asking.signal })) {
-        answer.append(chunk.choices?.[0]?.delta?.content ?? "");
-      }
-      announce("The answer is complete");
-    } catch (error) {
-      const { message, hint } = asApiError(error);
-      if (!isAbort(error)) log.append(h("p", { class: "problem", role: "alert" }, h("strong", {}, message), " ", hint));
-    } finally {
-      messages.push({ role: "assistant", content: answer.textContent ?? "" });
-      asking = null;
-      stop.hidden = true;
-      send.disabled = false;
-    }
+  /** Something is other than it was: a model is there or gone, an answer has begun or ended. */
+  function changed() {
+    const { state } = store;
+    const { loaded, others } = talkers(state);
+    const first = loaded[0] ?? others[0] ?? "";
+    const conversation = conversations.current;
+    if (!conversation.model && first) conversation.model = first;
+    bar.show(state, conversation.model);
+    const known = Boolean(first);
+    const { busy, empty } = thread();
+    composer.show({ busy, ready: known, model: conversation.model });
+    none.hidden = !empty;
+    if (empty) replace(none, ...introduction(state, known));
   }
 
-  let before = "";
-  /** @param {State} state */
-  function show(state) {
-    const names = state.models.filter((model) => model.task === "text-generation" || model.task === "image-text-to-text").map((model) => model.name);
-    if (names.join("\n") === before) return;
-    before = names.join("\n");
-    const chosen = picker.value || state.loaded[0]?.name;
-    replace(picker, names.map((name) => h("option", { value: name }, name)));
-    if (chosen && names.includes(chosen)) picker.value = chosen;
-  }
-
-  show(store.state);
-  const unsubscribe = store.subscribe(show);
+  const kept = () => conversations.save();
+  window.addEventListener("pagehide", kept);
+  const unsubscribe = store.subscribe(changed);
+  chosen();
   return {
-    element: h("div", { class: "stack" }, picker, log, form),
+    element,
     dispose() {
-      asking?.abort();
       unsubscribe();
+      following?.dispose();
+      for (const each of threads.values()) each.stop();
+      kept();
+      window.removeEventListener("pagehide", kept);
     },
   };
+}
+
+/** What stands where no conversation is yet. @param {State} state @param {boolean} known whether there is a model */
+function introduction({ connection }, known) {
+  if (known) return [h("p", {}, "Ask something: the model runs on this machine’s own hardware.")];
+  if (connection === "asking" || connection === "starting") return [h("p", {}, "Looking for models…")];
+  if (connection === "down") return [h("p", {}, "Nobody can answer: see above.")];
+  return [h("p", {}, "No model that one can talk with is installed."), h("p", {}, "Pull one on the Models tab, such as ", h("code", {}, "smollm2"), ".")];
 }

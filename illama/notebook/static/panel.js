@@ -11,7 +11,8 @@ import { createStore } from "./store.js";
 import { createTabs } from "./tabs.js";
 
 /** @typedef {import("./transport.js").Transport} Transport */
-/** What every tab is given. @typedef {{ store: import("./store.js").Store, transport: Transport, dialog: import("./dialog.js").Dialog }} Context */
+/** What every tab is given. @typedef {{ store: import("./store.js").Store, transport: Transport, dialog: import("./dialog.js").Dialog,
+ *   putIntoCell?: ((text: string) => void) | null }} Context puts a text into a notebook's cell; null or absent where nobody can */
 /** What every tab is. @typedef {{ element: HTMLElement, dispose: () => void }} Part */
 
 export const STYLES = ["panel.css", "chat.css", "models.css", "device.css", "connect.css"];
