@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,6 +60,15 @@ def test_an_answer_streams_into_one_display(kernel: Any):
     last = texts(messages, *DISPLAYS)[-1]
     assert last.startswith("abcd" * 40 + "\n\n[40 tokens")
     assert "on CPU" in last
+
+
+def test_a_long_prompt_is_seen_to_be_read(kernel: Any):
+    cell = '%%illama -n 2\n/fake {"step_sec": 0.4} ' + "a long story, " * 500
+    shown = " ".join(texts(run_cell(kernel, cell), *DISPLAYS))
+    told = [int(percent) for percent in re.findall(r"reading the prompt \((\d+) %\)", shown)]
+    assert told
+    assert told == sorted(told)
+    assert all(0 < percent < 100 for percent in told)
 
 
 def test_a_cell_returns_nothing(kernel: Any):

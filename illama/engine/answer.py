@@ -30,6 +30,7 @@ class Answer:
     arrived: float
     detokenizer: Detokenizer
     completion_tokens: int = 0
+    read: int = 0  # tokens of the prompt, as far as it is known
     first: float = 0.0
     last: float = 0.0
 
@@ -46,6 +47,7 @@ class Answer:
             keeps_special=special,
             arrived=request["arrived"],
             detokenizer=Detokenizer(known[special]),
+            read=cached_tokens,
         )
 
     def count(self, tokens: int) -> None:

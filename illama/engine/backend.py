@@ -62,6 +62,7 @@ class Backend(Protocol):
     """A loaded model. All calls come from one thread, but `check`, which may come from another."""
 
     facts: Facts
+    reads: int  # prompt tokens that a step reads; 0: that is not known
 
     @property
     def busy(self) -> bool:

@@ -67,6 +67,8 @@ def load_options(message: dict[str, Any]) -> dict[str, Any]:
 class FakeBackend:
     """Answers from a table. Ids are indices into the bytes seen so far."""
 
+    reads = _CHUNK
+
     def __init__(self, message: dict[str, Any]) -> None:
         self._options = load_options(message)
         context = message.get("context_length") or 8192

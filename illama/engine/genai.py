@@ -19,7 +19,7 @@ from illama.engine.backend import PROMPT_END, DeviceError, Output, Prompt, reaso
 from illama.engine.grammar import GrammarChecker, structured_output
 from illama.engine.prefix import PrefixCache
 from illama.engine.protocol import Facts
-from illama.engine.settings import SLOTS, block_tokens, properties, scheduler_config
+from illama.engine.settings import MAX_BATCHED_TOKENS, SLOTS, block_tokens, properties, scheduler_config
 from illama.errors import ContextLengthError, LoadError, RequestError, UnsupportedError
 
 
@@ -207,6 +207,8 @@ def generation_config(defaults: Defaults, request: dict[str, Any], room: int) ->
 
 class PagedBackend:
     """Continuous batching: many requests share each step."""
+
+    reads = MAX_BATCHED_TOKENS
 
     def __init__(self, folder: Path, device: str, message: dict[str, Any], options: dict[str, Any]) -> None:
         scheduler, context, kv_bytes = scheduler_config(folder, device, message)

@@ -270,6 +270,10 @@ class Engine:
             accepted = self._generations.get(message["id"])
             if isinstance(accepted, Generation) and not accepted.accepted.done():
                 accepted.accepted.set_result(message)
+        elif event == "alive":
+            reading = self._generations.get(message.get("id", -1))
+            if isinstance(reading, Generation):
+                reading.read = message["read"]
         elif event == "result":
             self._end(message["id"], summary=message)
         elif event == "refused":

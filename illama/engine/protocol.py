@@ -27,7 +27,8 @@ Engine to host, on what was its standard output:
                                                        the end of the prompt's text: it may open the reasoning
     {"ev": "step", "tokens": [[id, text, count, logprobs|null], ...], "done": [{...}, ...]}
                                                        all that one step brought: it travels together
-    {"ev": "alive"}                                    steps are made that bring nothing yet, as in a long prompt
+    {"ev": "alive"}                                    steps are made that bring nothing yet, as in a long prompt;
+                                                       with "id" and "read": so many tokens of that prompt are read
     {"ev": "result", "id", "vectors": [base64 of little-endian float32, ...] or "scores": [...], "tokens": [n, ...]}
     {"ev": "refused", "id", "error": {...}}            this request alone failed
     {"ev": "fatal", "error": {...}}                    the device failed; the process ends

@@ -41,6 +41,8 @@ class _Streamer(genai.StreamerBase):  # type: ignore[misc]  # GenAI's classes ca
 class StatefulBackend:
     """One pipeline, one request at a time; the others wait here in the order they came."""
 
+    reads = 0
+
     def __init__(self, folder: Path, device: str, message: dict[str, Any], options: dict[str, Any]) -> None:
         # The NPU plugin has an attention of its own; elsewhere paged attention must not be tried again.
         extra = {} if device == "NPU" else {"ATTENTION_BACKEND": "SDPA"}

@@ -28,6 +28,8 @@ class VisionBackend(PagedBackend):
     text's, and so is the limit of the context. What is in the prefix cache is not counted.
     """
 
+    reads = 0
+
     def __init__(self, folder: Path, device: str, message: dict[str, Any], options: dict[str, Any]) -> None:
         super().__init__(folder, device, message, options)
         self.facts["task"] = "image-text-to-text"

@@ -34,6 +34,7 @@ class Generation:
         self.summary: dict[str, Any] | None = None
         self.error: IllamaError | None = None
         self.accepted: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self.read = 0  # tokens of the prompt, as far as the engine tells
         self._cancel = cancel
         self._batch = Batch()
         self._waiters: list[asyncio.Future[None]] = []

@@ -81,12 +81,20 @@ class Worker:
                     self._answers.pop(output.id, None)
                     dropped = EngineError(output.error, hint="Try again when fewer requests are running.")
                     self._refuse(output.id, dropped)
-            message = advance(self._backend, self._answers, outputs)
+            message = advance(self._backend, self._answers, outputs) or self._reading()
             now = time.monotonic()
-            if message or now - self._told > _ALIVE_EVERY:
-                self._unsent.append(message or {"ev": "alive"})
+            if message["ev"] == "step" or now - self._told > _ALIVE_EVERY:
+                self._unsent.append(message)
                 self._told = now
             self._flush()
+
+    def _reading(self) -> dict[str, Any]:
+        """The message for a step that brought nothing: how far a prompt is read, if it has the device for itself."""
+        alone = next(iter(self._answers.values())) if len(self._answers) == 1 and self._backend.reads else None
+        if alone is None or alone.completion_tokens:
+            return {"ev": "alive"}
+        alone.read = min(alone.read + self._backend.reads, alone.prompt_tokens)
+        return {"ev": "alive", "id": alone.id, "read": alone.read}
 
     def _take_all(self) -> None:
         while True:

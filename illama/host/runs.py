@@ -68,7 +68,10 @@ class Run:
     def describe(self) -> str:
         """What is being waited for."""
         if self._generation:
-            return "reading the prompt"
+            accepted = self._generation.accepted
+            tokens = accepted.result()["prompt_tokens"] if accepted.done() and not accepted.exception() else 0
+            read = f" ({100 * self._generation.read // tokens} %)" if tokens and self._generation.read else ""
+            return f"reading the prompt{read}"
         return self._place.describe() if self._place else "queued"
 
     async def news(self) -> None:
