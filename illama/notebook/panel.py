@@ -17,20 +17,21 @@ _open: list[Any] = []
 
 
 def panel(*, dock: bool | None = None) -> Any:
-    """Show the models, the device and a chat, live. Returns the widget, which a cell shows when it is not docked.
+    """The models, the device and a chat, live: a widget, which the cell shows.
 
-    `dock` puts it beside the notebook (with `sidecar`), else it is in the cell's output. Default: beside it where the
-    notebook runs in a Jupyter server and `sidecar` is installed. Raises ConfigError if what it needs is not there.
+    `dock` puts it beside the notebook (with `sidecar`) where the page has room there, as JupyterLab has and Notebook 7
+    has not; the cell then says so. Default: wherever `sidecar` is installed and Jupyter's server runs the notebook.
+    Raises ConfigError if a package that it needs is not there.
     """
     _require("anywidget")
     from illama.notebook.panel_widget import Panel
 
-    made = Panel()
     if dock is None:
         dock = docks(os.environ)
+    made = Panel(docked=dock)
     if dock:
         _require("sidecar")
-        _dock(made)
+        _put_beside(made)
     return made
 
 
@@ -40,7 +41,7 @@ def docks(environ: Mapping[str, str]) -> bool:
     return bool(environ.get("JPY_SESSION_NAME")) and importlib.util.find_spec("sidecar") is not None
 
 
-def _dock(made: Any) -> None:
+def _put_beside(made: Any) -> None:
     from IPython.display import display
     from sidecar import Sidecar
 
@@ -50,7 +51,6 @@ def _dock(made: Any) -> None:
     with beside:
         display(made)
     _open.append(beside)
-    made.docked = True
 
 
 def _require(package: str) -> None:

@@ -1,6 +1,6 @@
 """The panel as a widget: a place in the page, and messages to the kernel for where there is no other way.
 
-Knows: anywidget. Does not know: what the messages ask for. It has no state of its own, so a saved notebook keeps none.
+Knows: anywidget. Does not know: what the messages ask for. A saved notebook keeps nothing of what it showed.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 import anywidget
+import traitlets
 
 from illama.notebook.bridge import STATIC, Bridge
 
-_SAID = "illama's panel: models, the device and a chat. It is live in a notebook that runs: illama.panel()"
-_BESIDE = "illama's panel stands beside the notebook."
+_SAID = "illama's panel: models, the device and a chat. It is live where a notebook runs: illama.panel()"
 
 
 class Panel(anywidget.AnyWidget):
@@ -20,9 +20,11 @@ class Panel(anywidget.AnyWidget):
 
     _esm = STATIC / "widget.js"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.docked = False
+    # Whether it stands beside the notebook, if the page has room there: else it is where its cell is.
+    docked = traitlets.Bool(default_value=False).tag(sync=True)
+
+    def __init__(self, *, docked: bool) -> None:
+        super().__init__(docked=docked)
         self._bridge = Bridge(self.send)
         self.on_msg(self._receive)
 
@@ -35,12 +37,10 @@ class Panel(anywidget.AnyWidget):
         super().close()
 
     def __repr__(self) -> str:
-        return _BESIDE if self.docked else _SAID
+        return _SAID
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """The widget, and a sentence for who can show none. A docked one is not shown a second time."""
-        said = {"text/plain": repr(self), "text/html": f"<p>{self!r}</p>"}
-        if self.docked:
-            return said
+        """The widget, and a sentence for who can show none."""
+        said = {"text/plain": _SAID, "text/html": f"<p>{_SAID}</p>"}
         shown = super()._repr_mimebundle_(**kwargs)
         return said if shown is None else ({**shown[0], **said}, shown[1])

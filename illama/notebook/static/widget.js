@@ -3,6 +3,9 @@
 /** @typedef {import("./kernel.js").Model} Model */
 /** @typedef {typeof import("./panel.js")} Panel */
 
+// Milliseconds that a panel beside the notebook has to appear in.
+const DOCKING = 3000;
+
 /** The address of the Jupyter server's `illama/`, if its extension answers there. @returns {Promise<string | null>} */
 async function throughServer() {
   const config = document.getElementById("jupyter-config-data")?.textContent;
@@ -69,15 +72,58 @@ async function open(model, place) {
   return panel.mount(place, kernel.kernelTransport(model), { css });
 }
 
-/** @param {{ model: Model, el: HTMLElement }} given */
+/** Wait until an element is in the page: one that goes beside the notebook never is, where there is no such place.
+ * @param {HTMLElement} el @param {AbortSignal} over */
+async function attached(el, over) {
+  while (!el.isConnected) {
+    await new Promise((done) => setTimeout(done, 100));
+    over.throwIfAborted();
+  }
+}
+
+/** Whether a panel stands beside the notebook, or comes to stand there soon. @param {AbortSignal} over */
+async function standsBeside(over) {
+  for (const end = Date.now() + DOCKING; Date.now() < end; ) {
+    if (document.querySelector(".illama-panel.docked")) return true;
+    await new Promise((done) => setTimeout(done, 100));
+    over.throwIfAborted();
+  }
+  return false;
+}
+
+/** Wait until it is asked for here. @param {HTMLElement} place */
+async function askedFor(place) {
+  const button = document.createElement("button");
+  button.textContent = "Show it here";
+  const words = document.createElement("p");
+  words.append("The panel stands beside the notebook. ", button);
+  place.append(words);
+  await new Promise((done) => button.addEventListener("click", done));
+  words.remove();
+}
+
+/** @param {{ model: Model & { get: (name: string) => any }, el: HTMLElement }} given */
 function render({ model, el }) {
+  const over = new AbortController();
   const place = document.createElement("div");
-  // In a cell's output it must not push the notebook away.
-  place.classList.toggle("inline", el.closest(".jp-Cell") !== null);
   el.append(place);
-  const opened = open(model, place);
-  opened.catch((error) => (place.textContent = `illama's panel cannot be shown: ${error instanceof Error ? error.message : error}`));
-  return () => opened.then((panel) => panel.dispose(), () => {});
+  async function show() {
+    await attached(el, over.signal);
+    const inCell = el.closest(".jp-Cell") !== null;
+    // In a cell's output it must not push the notebook away.
+    place.classList.add(inCell ? "inline" : "docked");
+    if (inCell && model.get("docked") && (await standsBeside(over.signal))) await askedFor(place);
+    over.signal.throwIfAborted();
+    return open(model, place);
+  }
+  const opened = show();
+  opened.catch((error) => {
+    if (!over.signal.aborted) place.textContent = `illama's panel cannot be shown: ${error instanceof Error ? error.message : error}`;
+  });
+  return () => {
+    over.abort();
+    opened.then((panel) => panel.dispose(), () => {});
+  };
 }
 
 export default { render };
