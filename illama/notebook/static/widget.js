@@ -44,7 +44,7 @@ function modules(sources) {
   function address(name) {
     const known = made.get(name);
     if (known) return known;
-    const text = sources[name].replace(/from "\.\/(\w+\.js)"/g, (_, other) => `from "${address(other)}"`);
+    const text = sources[name].replace(/from "\.\/([\w-]+\.js)"/g, (_, other) => `from "${address(other)}"`);
     const url = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
     made.set(name, url);
     return url;
