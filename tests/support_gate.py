@@ -56,16 +56,20 @@ def jupyter_server(
     password: str = "",
     base_url: str = "/",
     program: str = "jupyter_server",
+    port: int = 0,
     **variables: str,
 ) -> Iterator[Jupyter]:
-    """Run a Jupyter server whose gate leads to the host of this home. `program` is `jupyterlab` for a whole Lab."""
+    """Run a Jupyter server whose gate leads to the host of this home. `program` is `jupyterlab` for a whole Lab.
+
+    `port` is for a server that comes back: 0 is any.
+    """
     scratch = home.parent
     notebooks = scratch / "notebooks"
     notebooks.mkdir(exist_ok=True)
     env = environment(home, **{"ILLAMA_ENGINE": "fake", **variables})
     env["PYTHONPATH"] = os.pathsep.join([str(scratch), str(ROOT), str(ROOT / "server_ext")])
     command = [
-        *(sys.executable, "-m", program, "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"),
+        *(sys.executable, "-m", program, "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"),
         f"--ServerApp.root_dir={notebooks}",
         f"--ServerApp.base_url={base_url}",
         "--ServerApp.jpserver_extensions={'illama_server': True}",
