@@ -100,7 +100,7 @@ class Prompts:
         text = self.text(request)
         # A template writes the special tokens itself; before raw text the tokenizer puts those that its model wants.
         tensor = self.tokenizer.encode(text, add_special_tokens=prompt is not None).input_ids
-        ids = [int(i) for i in tensor.data[0]]
+        ids = tensor.data[0].tolist()
         if not ids:
             raise RequestError("The prompt is empty: it has no tokens.", param="prompt")
         if len(ids) >= self.context_length:
@@ -120,7 +120,8 @@ class Prompts:
 
     def ids(self, text: str, *, special: bool) -> list[int]:
         """A text's tokens, `special` ones before it too if its model wants them."""
-        return [int(id) for id in self.tokenizer.encode(text, add_special_tokens=special).input_ids.data[0]]
+        found: list[int] = self.tokenizer.encode(text, add_special_tokens=special).input_ids.data[0].tolist()
+        return found
 
     def _template(self, request: dict[str, Any]) -> str:
         try:

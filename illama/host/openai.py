@@ -17,7 +17,6 @@ from illama.errors import CancelledError, IllamaError
 from illama.host import answers, schema
 from illama.host.base import Handler
 from illama.host.operations import Operation
-from illama.host.remote_images import Fetcher
 from illama.host.sse import DONE, PING_EVERY, EventStream, frame
 from illama.host.turn import CallArguments, CallBegins, Collected, Event, Text, Thought, Turn
 from illama.registry import Entry
@@ -65,7 +64,7 @@ class ChatCompletions(EventStream):
         request = schema.parse(self.body(), schema.ChatRequest)
         schema.check(request)
         entry = self.host.registry.get(request.model)
-        if self.host.settings.image_urls and not await self.while_here(Fetcher().embed(request, entry)):
+        if not await self.images_embedded(request, entry):
             return
         turn = Turn(self.host.dispatcher, entry, schema.ask(request, self.host.settings.max_tokens))
         self._answer = Answer(entry.name, logprobs=bool(request.logprobs), top=bool(request.top_logprobs))

@@ -12,7 +12,6 @@ from illama.errors import CancelledError, IllamaError
 from illama.host import schema
 from illama.host.answers_responses import Growing, Response
 from illama.host.operations import Operation
-from illama.host.remote_images import Fetcher
 from illama.host.schema_responses import PARAMS, ResponsesRequest, chat_request
 from illama.host.sse import PING_EVERY, EventStream
 from illama.host.turn import Turn
@@ -33,7 +32,7 @@ class Responses(EventStream):
             chat = chat_request(request)
             schema.check(chat)
             entry = self.host.registry.get(request.model)
-            if self.host.settings.image_urls and not await self.while_here(Fetcher().embed(chat, entry)):
+            if not await self.images_embedded(chat, entry):
                 return
             turn = Turn(self.host.dispatcher, entry, schema.ask(chat, self.host.settings.max_tokens))
             growing = Growing(request, entry.name)

@@ -14,6 +14,8 @@ import msgspec
 
 from illama.errors import IllamaError
 from illama.host.base import Handler
+from illama.host.schema import ChatRequest
+from illama.registry import Entry
 
 # Seconds between two comments in a stream that waits.
 PING_EVERY = 2.0
@@ -33,6 +35,15 @@ class EventStream(Handler):
         self.set_header("Content-Type", "text/event-stream; charset=utf-8")
         self.set_header("Cache-Control", "no-cache")
         self.set_header("X-Accel-Buffering", "no")  # reverse proxies that buffer know this header
+
+    async def images_embedded(self, request: ChatRequest, entry: Entry) -> bool:
+        """Fetch the images that a chat names by address, where that is allowed. False: the client has gone."""
+        if not self.host.settings.image_urls:
+            return True
+        # Imported here: it brings an HTTP client, for which the start of a host that fetches nothing need not wait.
+        from illama.host.remote_images import Fetcher
+
+        return bool(await self.while_here(Fetcher().embed(request, entry)))
 
     async def pinging(self, work: Awaitable[None], wait: float, describe: Callable[[], str]) -> bool:
         """Await something, telling the client what it waits for. False, with `work` cancelled: the client has gone.
