@@ -99,9 +99,9 @@ class DeviceRoom(Answer, kw_only=True, omit_defaults=False):
     name: str
     full_name: str
     own: bool
-    total: int | None = None
-    free: int | None = None
-    exact: bool = True
+    total: int | None
+    free: int | None
+    exact: bool
 
 
 class Ps(Answer):

@@ -90,7 +90,7 @@ class Ps(Handler):
     async def get(self) -> None:
         """List the loaded models, the pulls that run or ended lately, and the devices as far as they are known."""
         models = [_loaded(model) for model in self.host.dispatcher.loaded()]
-        devices = [_device(*known) for known in self.host.devices.known()]
+        devices = [_device(device, room) for device, room in self.host.devices.known() if room]
         usual = self.host.settings.idle_ttl_sec
         spare, registry = self.host.dispatcher.spare.describe(), self.host.registry.token()
         self.send(200, answers.Ps(models, self.host.jobs.describe(), devices, registry, usual, spare))
@@ -200,11 +200,15 @@ def _loaded(model: dict[str, Any]) -> answers.Loaded:
     )
 
 
-def _device(device: Device, room: Room | None) -> answers.DeviceRoom:
-    found = answers.DeviceRoom(name=device.name, full_name=device.full_name, own=device.memory is not None)
-    if room:
-        found.total, found.free, found.exact = room.total, room.free, room.exact
-    return found
+def _device(device: Device, room: Room) -> answers.DeviceRoom:
+    return answers.DeviceRoom(
+        name=device.name,
+        full_name=device.full_name,
+        own=device.memory is not None,
+        total=room.total,
+        free=room.free,
+        exact=room.exact,
+    )
 
 
 def _expiry(until: float | None) -> str:

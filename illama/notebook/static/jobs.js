@@ -80,6 +80,7 @@ function createJob(first, pulling) {
   function progress() {
     const { completed, total } = job;
     const seen = pace.see(`${job.phase} ${total}`, completed, total, performance.now());
+    const whole = total !== null && completed === total;
     if (total && completed !== null && completed !== undefined) {
       bar.max = total;
       bar.value = completed;
@@ -89,8 +90,8 @@ function createJob(first, pulling) {
     const told = [
       percent(completed, total),
       completed ? (total ? `${bytes(completed)} of ${bytes(total)}` : bytes(completed)) : "",
-      seen && rate(seen.perSecond),
-      seen && seen.left !== null && `about ${duration(Math.ceil(seen.left))} left`,
+      seen && !whole && rate(seen.perSecond),
+      seen && seen.left !== null && !whole && `about ${duration(Math.ceil(seen.left))} left`,
     ];
     setText(figures, told.filter(Boolean).join(" · "));
   }

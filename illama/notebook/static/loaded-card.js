@@ -1,7 +1,7 @@
 // One loaded model: its state, its work, its memory, and how long it stays. Knows the figures of `GET /api/ps`.
 
 import { h, setText } from "./dom.js";
-import { bytes, count, duration } from "./format.js";
+import { bytes, count, duration, plural } from "./format.js";
 import { createNotice } from "./notice.js";
 import { clock, state, task } from "./words.js";
 
@@ -50,9 +50,10 @@ export function createLoadedCard(first, actions) {
     const loading = model.state === "loading";
     const going = leaves || model.state === "draining" || model.state === "unloading";
     setText(mark, `${sign} ${loading ? `loading on ${model.device} for ${duration(model.load_seconds)}` : `${words} on ${model.device}`}`);
-    const waiting = model.queued ? `, ${count(model.queued)} waiting` : "";
-    const speed = model.running && model.tokens_per_second ? ` at ${model.tokens_per_second} tokens/s` : "";
-    setText(work, model.running || model.queued ? `${count(model.running)} running${speed}${waiting}` : loading ? "" : "Nothing runs.");
+    const waiting = model.queued ? `${plural(model.queued, "request")} waiting` : "";
+    const speed = model.tokens_per_second ? ` at ${model.tokens_per_second} tokens/s` : "";
+    const running = model.running ? `${plural(model.running, "request")} running${speed}` : "";
+    setText(work, [running, waiting].filter(Boolean).join(", ") || (loading ? "" : "Nothing runs."));
     work.hidden = work.textContent === "";
     setText(facts, [
       task(model.task),
@@ -66,6 +67,7 @@ export function createLoadedCard(first, actions) {
     keep.hidden = loading || going;
     setText(unload, going ? "Unloading…" : loading ? "Stop loading" : "Unload now");
     unload.setAttribute("aria-disabled", String(going));
+    element.classList.toggle("ready", model.state === "ready");
     tick();
   }
 

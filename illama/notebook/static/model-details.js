@@ -62,7 +62,11 @@ function list(told) {
 function pairs(found) {
   const told = Object.entries(found ?? {}).filter(([, value]) => value !== null && value !== "" && value !== undefined);
   if (!told.length) return null;
-  const text = (/** @type {any} */ value) => (typeof value === "string" ? value : JSON.stringify(value));
+  const text = (/** @type {any} */ value) => {
+    if (typeof value === "string") return value;
+    const inner = value && typeof value === "object" && !Array.isArray(value) ? Object.entries(value) : null;
+    return inner ? inner.map(([key, each]) => `${key} ${each}`).join(", ") : JSON.stringify(value);
+  };
   return h("ul", { class: "pairs" }, told.map(([name, value]) => h("li", {}, `${name}: ${text(value)}`)));
 }
 

@@ -36,8 +36,9 @@ export function createModels(context) {
     jobs.show(there ? state.jobs : []);
     list.draw();
     none.hidden = models.length > 0;
-    first.hidden = !manage || !there || state.jobs.some((job) => job.state === "running");
-    setText(words, EMPTY[connection]);
+    const pulls = state.jobs.some((job) => job.state === "running");
+    first.hidden = !manage || !there || pulls;
+    setText(words, there && pulls ? "No model is installed yet; the first one is on its way." : EMPTY[connection]);
     stale.hidden = there || models.length === 0;
   }
 

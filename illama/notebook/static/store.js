@@ -99,8 +99,9 @@ export function createStore(transport) {
   function take(ps) {
     Object.assign(state, { connection: "up", problem: null, loaded: ps.models, jobs: ps.jobs ?? [], ps });
     const total = (/** @type {(model: Loaded) => number} */ of) => state.loaded.reduce((sum, model) => sum + of(model), 0);
+    const measured = (/** @type {Loaded} */ model) => Object.values(model.memory).reduce((/** @type {number} */ sum, kind) => sum + (kind ?? 0), 0);
     const busy = (/** @type {Loaded} */ model) => (model.running ? model.tokens_per_second : 0);
-    state.samples.push({ t: Date.now(), tokensPerSecond: total(busy), memory: total((model) => model.size) });
+    state.samples.push({ t: Date.now(), tokensPerSecond: total(busy), memory: total(measured) });
     state.samples.splice(0, state.samples.length - SAMPLES);
   }
 

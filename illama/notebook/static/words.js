@@ -21,6 +21,8 @@ const STATES = {
 const PHASES = {
   resolve: "Looking for it",
   download: "Downloading",
+  check: "Checking",
+  extract: "Unpacking",
   environment: "Making the converter's environment",
   convert: "Converting",
   copy: "Copying",
