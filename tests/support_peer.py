@@ -25,6 +25,7 @@ class Peer:
         self.length: int | None = None  # answers with so many tokens, whatever was asked
         self.bodies: list[dict[str, Any]] = []
         self.keys: set[str | None] = set()
+        self.engines: list[int] = []  # as a Jupyter server whose gate leads to these engines' host
         self.url = ""
 
     def answer(self, body: dict[str, Any]) -> tuple[int, str]:
@@ -62,6 +63,10 @@ def peer() -> Iterator[Peer]:
             self.wfile.write(text.encode())
 
         def do_GET(self) -> None:
+            if "/illama/api/ps" in self.path:
+                told = {"models": [{"pid": pid} for pid in behaviour.engines]}
+                self._send(200, json.dumps(told), "application/json")
+                return
             self._send(200, json.dumps({"data": [{"id": "first"}, {"id": "second"}]}), "application/json")
 
         def do_POST(self) -> None:

@@ -110,9 +110,9 @@ def test_engines_without_room_side_by_side_take_turns_by_the_round() -> None:
 
 def test_the_warm_up_is_no_round() -> None:
     log: list[str] = []
-    rounds = rounds_of(Told("a", log))
+    rounds = rounds_of(Told("a", log), measures=[Measure("streams", count, 8) for count in (1, 4, 8)])
     rounds.warm_up()
-    assert log == ["a"]
+    assert log == ["a", "a"]  # the smallest and the largest
     assert rounds.figures() == []
     assert rounds.asked == {}
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support_host import eventually
 from support_peer import Peer, peer
 
-from illama.bench import options, parties, targets
+from illama.bench import jupyter, meters, options, parties, targets
 from illama.bench.children import Child
 from illama.errors import ConfigError, EngineError, HostError
 
@@ -120,3 +125,37 @@ def test_a_process_that_ends_is_an_error_with_its_last_words() -> None:
     command = [sys.executable, "-c", "raise SystemExit('I am out of memory')"]
     with Child("It", command) as child, pytest.raises(EngineError, match="out of memory"):
         child.ask({})
+
+
+def test_a_jupyter_server_is_known_by_the_engines_that_it_leads_to(
+    server: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
+    assert jupyter.find({17}) is None
+    told = {"url": f"{server.url}/", "token": "sesame", "pid": os.getpid()}
+    (tmp_path / "jpserver-1.json").write_text(json.dumps({**told, "token": ""}))  # nobody gets in with a token
+    (tmp_path / "jpserver-2.json").write_text("no JSON")
+    (tmp_path / "jpserver-3.json").write_text(json.dumps(told))
+    server.engines = [4711]
+    assert jupyter.find({17}) is None
+    server.engines = [4711, 17]
+    assert jupyter.find({17}) == jupyter.Gate(f"{server.url}/illama", "sesame", os.getpid())
+    assert server.keys == {"token sesame"}
+
+
+def test_the_cpu_time_of_a_process_grows_and_is_nothing_when_it_is_gone() -> None:
+    busy = [sys.executable, "-c", "n = 0\nwhile True: n += 1"]
+    with subprocess.Popen(busy) as process:
+        meter = meters.Meter({"busy": [process.pid], "own": [os.getpid()]})
+        meter.start()
+        eventually(lambda: meters.cpu_seconds(process.pid) > 0.2, "it works")
+        spent, strangers = meter.stop()
+        process.kill()
+    assert spent["busy"] > 0.1
+    assert 0 <= strangers <= 1
+    assert meters.cpu_seconds(process.pid) == 0.0
+    assert meters.tree(process.pid) == []
+
+
+def test_who_listens_on_a_port_is_found(server: Peer) -> None:
+    assert meters.listener(int(server.url.rpartition(":")[2])) == os.getpid()

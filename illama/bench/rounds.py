@@ -45,11 +45,12 @@ class Rounds:
     _seed: str = field(default_factory=lambda: secrets.token_hex(8))
 
     def warm_up(self) -> None:
-        """Ask each target each kind of question once, and forget the answers."""
-        kept = {}
-        for measure in self.measures:
-            kept[measure.kind] = measure  # the largest of its kind comes last
-        for measure, target in self._order(0, list(kept.values())):
+        """Ask each target the smallest and the largest question of each kind, and forget the answers."""
+        kept: dict[tuple[str, bool], Measure] = {}
+        for measure in self.measures:  # each kind's come from the smallest to the largest
+            kept.setdefault((measure.kind, True), measure)
+            kept[measure.kind, False] = measure
+        for measure, target in self._order(0, list(dict.fromkeys(kept.values()))):
             self.say(f"warming up: {target.name}, {_named(measure)}")
             if self.awake:
                 self.awake(target)
