@@ -53,7 +53,7 @@ class Handler(web.RequestHandler):
         self.gone = asyncio.Event()
         self.streaming = False
         self.key_name: str | None = None  # the inference key that came with the request; None: the owner's
-        self._farewells: list[Callable[[], None]] = []
+        self._farewells: list[Callable[[], object]] = []
         self._parts: list[bytes] = []
         self._received = 0
 
@@ -143,7 +143,7 @@ class Handler(web.RequestHandler):
         for callback in self._farewells:
             callback()
 
-    def when_gone(self, callback: Callable[[], None]) -> None:
+    def when_gone(self, callback: Callable[[], object]) -> None:
         """Call back when the client goes, or at once if it has gone."""
         if self.gone.is_set():
             callback()
@@ -196,16 +196,17 @@ class Handler(web.RequestHandler):
     async def while_here(self, work: Awaitable[Any]) -> Any:
         """Await something as long as the client is there; None, and `work` cancelled, when it has gone."""
         task = asyncio.ensure_future(work)
-        gone = asyncio.ensure_future(self.gone.wait())
+        self.when_gone(task.cancel)  # no second task that waits for it: hundreds may ask at once
         try:
-            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({task})
         finally:
-            gone.cancel()
+            if task.cancel in self._farewells:
+                self._farewells.remove(task.cancel)
             if not task.done():
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError, IllamaError):
                     await task
-        return None if self.gone.is_set() and (task.cancelled() or not task.done()) else task.result()
+        return None if self.gone.is_set() and task.cancelled() else task.result()
 
     def close_connection(self) -> None:
         """Close at once, in the middle of an answer: the client sees that it is not whole."""

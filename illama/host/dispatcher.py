@@ -138,8 +138,8 @@ class Dispatcher:
 
     def leave(self, seat: Seat, id: int) -> None:
         """A request is over, whether it waits or runs."""
-        self._apply(seat, seat.slot.cancel(id, time.monotonic()))
-        self._apply(seat, seat.slot.release(id, time.monotonic()))
+        over = seat.slot.release if id in seat.slot.running else seat.slot.cancel
+        self._apply(seat, over(id, time.monotonic()))
 
     async def unload(self, name: str, *, force: bool = False) -> bool:
         """Unload a model, on whatever devices, and wait until it is gone; False if it was not loaded."""
