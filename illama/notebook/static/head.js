@@ -5,9 +5,9 @@ import { announce, h, setText } from "./dom.js";
 /** @typedef {import("./store.js").State} State */
 
 const WORDS = {
-  asking: "Asking the model host…",
-  starting: "Starting the model host…",
-  up: "The model host runs",
+  asking: "Looking for the host…",
+  starting: "Starting the host…",
+  up: "Host runs",
   down: "No model host",
 };
 
