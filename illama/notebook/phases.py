@@ -17,6 +17,9 @@ from illama.notebook import neutral
 # Seconds over which the rate is taken, and how long a phase has to run before there is one.
 _WINDOW = 5.0
 _ENOUGH = 0.5
+_LEFT = 'style="text-align:left"'
+# Figures that change ten times a second must not make a line now one and now two lines high.
+_STYLES = (_LEFT, _LEFT, 'style="text-align:left;white-space:nowrap;font-variant-numeric:tabular-nums"')
 
 
 class Phases:
@@ -94,7 +97,9 @@ class Phases:
         event = self._phases[name]
         status = neutral.as_html(str(event.get("status", "")))
         cells = (status, f'<progress aria-label="{status}"{self._extent(name)}></progress>', self._amount(name))
-        return "<tr>" + "".join(f'<td style="text-align:left">{cell}</td>' for cell in cells) + "</tr>"
+        return (
+            "<tr>" + "".join(f"<td {style}>{cell}</td>" for cell, style in zip(cells, _STYLES, strict=True)) + "</tr>"
+        )
 
     def _extent(self, name: str) -> str:
         event = self._phases[name]
