@@ -94,7 +94,7 @@ def stage(whole: Stage) -> Iterator[Stage]:
 
 
 def test_a_pull_shows_how_far_it_is_how_fast_and_how_long_still_and_can_be_cancelled(stage: Stage):
-    stage.hub.pace = 0.25  # 64 KiB each
+    stage.hub.pace = 0.5  # for each 64 KiB
     stage.pull("phi4")
     figures = stage.job().locator(".figures")
     figures.get_by_text("left").wait_for(timeout=WAIT)

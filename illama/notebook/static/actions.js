@@ -50,9 +50,7 @@ export function createActions({ store, transport, dialog }) {
       announce(`Removing ${tag.name}`);
       const { freed } = await transport.ask("DELETE", "/api/delete", { model: tag.name });
       await store.refresh();
-      const said = `${tag.name} is removed: ${bytes(freed)} came free.`;
-      announce(said);
-      return said;
+      return `${tag.name} is removed: ${bytes(freed)} came free.`;
     },
   };
 }

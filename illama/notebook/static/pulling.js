@@ -107,9 +107,7 @@ export function createPulling({ store, transport, dialog }, moved) {
 
   /** @param {any} last */
   function tell(last) {
-    const said = last.existing ? `${last.name} was here already.` : `${last.name} is ready.`;
-    notice.tell(said);
-    announce(said);
+    notice.tell(last.existing ? `${last.name} was here already.` : `${last.name} is ready.`);
   }
 
   /** @param {Wish} wish @param {ApiError} problem */
