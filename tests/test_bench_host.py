@@ -48,6 +48,8 @@ def measured(host: RunningHost, options: Options) -> Result:
 
 
 def test_all_parts_are_measured_and_nothing_stays_loaded(host: RunningHost) -> None:
+    for model in host.ps():
+        host.http.post("/api/generate", json={"model": model["name"], "keep_alive": 0})
     found = measured(host, Options("one", switch="two", **SHORT))
     assert found.problem == ""
     for what, size in (("ttft_cold", 128), ("cached_share", 128), ("total_rate", 3), ("cpu_per_token", 1)):
@@ -109,6 +111,13 @@ def test_it_refuses_while_others_use_the_host_unless_told_not_to(host: RunningHo
         thread.join(30)
     assert any("when it began (one)" in note for note in found.notes)
     assert any("Others had requests at the host" in note for note in found.notes)
+
+
+def test_what_was_loaded_before_is_loaded_again(host: RunningHost) -> None:
+    host.chat("two", "hello")
+    found = measured(host, Options("one", rounds=1, only=("life",)))
+    assert found.problem == ""
+    assert [model["name"] for model in host.ps()] == ["two"]
 
 
 def test_what_cannot_be_measured_is_said_before_anything_is_loaded(host: RunningHost) -> None:

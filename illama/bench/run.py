@@ -42,6 +42,7 @@ def run(options: Options, client: Client, say: Callable[[str], None]) -> Result:
     try:
         bench.prepare()
         bench.measure()
+        bench.restore()
     except KeyboardInterrupt:
         if not bench.about:
             raise
@@ -68,6 +69,7 @@ class Bench:
     notes: list[str] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
     _targets: list[Target] = field(default_factory=list)
+    _guests: list[str] = field(default_factory=list)
     _generator: Child | None = None
     _rounds: Rounds | None = None
     _looks: int = 0
@@ -95,6 +97,9 @@ class Bench:
         if unknown:
             raise ConfigError(f"--against-model names {', '.join(sorted(unknown))}, which no --against does.")
         self._refuse_company()
+        self._guests = [str(model["name"]) for model in self.client.ps()]
+        if self.pid is None:
+            self.notes.append("The host is another machine's: processor and versions are those of this one.")
         self.life = Life(self.client, self.entry.name, self.pid, self.say)
         self.about = {
             "date": facts.now(),
@@ -283,6 +288,14 @@ class Bench:
     def _short(self) -> dict[str, Any]:
         text = prompts.text("switch", self.sizes.words(STREAM_PROMPT))
         return {"messages": prompts.first_turn(text), "max_tokens": 1}
+
+    def restore(self) -> None:
+        """Load again what was loaded before."""
+        here = {model["name"] for model in self.client.ps()}
+        for guest in self._guests:
+            if guest not in here:
+                self.say(f"loading {guest} again, as it was")
+                self.client.load(guest)
 
     def close(self) -> None:
         """End every process that was started for this. Answers under way end with their connections."""
