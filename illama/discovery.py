@@ -6,6 +6,7 @@ answers, or what the host does with its settings. A host counts as alive when it
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import subprocess
@@ -313,7 +314,8 @@ def _end(state: HostState, run_dir: Path, *, force: bool) -> None:
     try:
         if process and force:
             for child in process.children(recursive=True):
-                child.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
+                    child.kill()
             process.kill()
         elif process:
             process.terminate()

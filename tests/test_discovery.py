@@ -101,6 +101,17 @@ def test_of_many_threads_that_start_one_wins(settings):
     assert len(set(found)) == 1
 
 
+def test_a_host_is_killed_though_a_child_of_it_has_just_ended(settings, monkeypatch):
+    host = discovery.connect(settings).state
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    child = psutil.Process(ended.pid)
+    ended.wait()
+    monkeypatch.setattr(psutil.Process, "children", lambda self, recursive: [child])
+    discovery.stop(settings, force=True)
+    assert host.process() is None
+    assert state.read(settings.run_dir) is None
+
+
 def test_a_host_that_was_killed_is_started_again_at_the_next_call(settings):
     with Client(settings=settings) as client:
         before = client.base_url
