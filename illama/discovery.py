@@ -57,7 +57,7 @@ class Endpoint:
 
     def gone(self) -> bool:
         """Whether the host's process has ended: its port may be anybody's by now, so nothing is sent there."""
-        return self.state is not None and self.state.process() is None
+        return self.state is not None and not self.state.alive()
 
 
 def find(settings: Settings) -> Endpoint | None:

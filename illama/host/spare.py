@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 # Seconds between two looks at its memory.
 _MEASURE_EVERY = 2.0
+# Seconds between two looks whether another model was installed.
+_LOOK_EVERY = 5.0
 
 
 class Spare:
@@ -39,6 +41,7 @@ class Spare:
         self._closed = False
         self._memory: dict[str, int] = {}
         self._measured_at = 0.0
+        self._looked_at = -_LOOK_EVERY
         self._tasks: set[asyncio.Task[None]] = set()
 
     def mind(self, slots: Iterable[Slot]) -> None:
@@ -46,7 +49,7 @@ class Spare:
         loaded = [slot for slot in slots if slot.model]
         if not loaded:
             self._drop()
-        elif self._engine is None and self._is_time(loaded) and len(self._registry.entries()) > 1:
+        elif self._engine is None and self._is_time(loaded) and self._has_another():
             self._engine = Engine(self._settings, self._lost)
             self._spawn(self._prepare(self._engine))
 
@@ -55,9 +58,18 @@ class Spare:
         wanted = self._settings.spare_engine and not self._failed and not self._closed
         return wanted and all(slot.state is State.READY and not slot.running for slot in loaded)
 
+    def _has_another(self) -> bool:
+        # Asked at the end of each request: the registry is not looked at for each.
+        now = time.monotonic()
+        if now - self._looked_at < _LOOK_EVERY:
+            return False
+        self._looked_at = now
+        return len(self._registry.entries()) > 1
+
     def take(self, on_death: Callable[[IllamaError], None]) -> Engine | None:
         """The spare engine, to be started with a model; None if there is none."""
         engine, self._engine, self._failed = self._engine, None, False
+        self._looked_at = -_LOOK_EVERY
         return engine if engine and engine.adopt(on_death) else None
 
     def describe(self) -> dict[str, Any] | None:
