@@ -91,20 +91,31 @@ class Life:
             for kind in turns if number % 2 == 0 else reversed(turns):
                 self._say(f"switching, {number + 1} of {rounds}: {kind}")
                 if bare and kind == "bare":
+                    self._calm()
                     bare()
                     continue
-                # There and back make one value.
-                began = time.monotonic()
-                for model in (other, self._model):
-                    self._client.load(model)
-                self.note("switch_ready", (time.monotonic() - began) / 2)
-                self.note("switch_first_token", sum(first_token(model) for model in (other, self._model)) / 2)
+                there_and_back = (other, self._model)
+                self.note("switch_ready", sum(self._load(model) for model in there_and_back) / 2)
+                self.note("switch_first_token", sum(self._calmly(first_token, model) for model in there_and_back) / 2)
 
     def _timed(self, what: str) -> float:
         self._say(what)
+        return self._load(self._model)
+
+    def _load(self, model: str) -> float:
+        self._calm()
         began = time.monotonic()
-        self._client.load(self._model)
+        self._client.load(model)
         return time.monotonic() - began
+
+    def _calmly(self, call: Callable[[str], float], model: str) -> float:
+        self._calm()
+        return call(model)
+
+    def _calm(self) -> None:
+        """Wait until the host has done what it does after an answer, such as making ready for the next load."""
+        if self._pid is not None:
+            meters.settled(self._pid)
 
     def _after(self, what: str) -> None:
         if self._pid is not None:
