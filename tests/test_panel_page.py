@@ -76,6 +76,19 @@ def test_markup_cannot_be_made_from_text_even_by_mistake(browser: Any, server: J
     assert failed == "TypeError"
 
 
+def test_a_question_is_followed_by_looks_at_what_it_does(browser: Any, server: Jupyter):
+    page = open_panel(browser, server)
+    looks: list[str] = []
+    page.on("request", lambda request: looks.append(request.url) if "/api/ps" in request.url else None)
+    page.get_by_role("tab", name="Chat").click()
+    page.get_by_role("textbox", name="Question").fill('/fake {"step_sec": 0.1, "tokens": 40, "text": "word "}')
+    page.get_by_role("textbox", name="Question").press("Enter")
+    page.locator(".answer").get_by_text("word").first.wait_for(timeout=WAIT)
+    page.get_by_role("button", name="Send").wait_for(timeout=WAIT)
+    page.close()
+    assert len(looks) >= 3  # an idle page looks every three seconds
+
+
 def test_at_300_pixels_nothing_is_cut_off(browser: Any, server: Jupyter):
     page = open_panel(browser, server, width=300)
     wider = {}

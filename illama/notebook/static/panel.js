@@ -9,6 +9,7 @@ import { createHead } from "./head.js";
 import { createModels } from "./models.js";
 import { createStore } from "./store.js";
 import { createTabs } from "./tabs.js";
+import { watched } from "./watched.js";
 
 /** @typedef {import("./transport.js").Transport} Transport */
 /** What every tab is given. @typedef {{ store: import("./store.js").Store, transport: Transport, dialog: import("./dialog.js").Dialog,
@@ -30,7 +31,7 @@ export function mount(host, transport, { css } = {}) {
   const root = host.attachShadow({ mode: "open" });
   const store = createStore(transport);
   /** @type {Context} */
-  const context = { store, transport, dialog: createDialog(root) };
+  const context = { store, transport: watched(transport, store.refresh), dialog: createDialog(root) };
   const head = createHead(context);
   const parts = { Chat: createChat(context), Models: createModels(context), Device: createDevice(context), Connect: createConnect(context) };
   const tabs = createTabs(parts);
