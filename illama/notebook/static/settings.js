@@ -16,9 +16,9 @@ const SAMPLING = [
 export function createSettings(changed) {
   /** @type {Conversation | null} */
   let shown = null;
-  const system = h("textarea", { rows: 3, id: "chat-system", placeholder: "How the model shall answer", on: { change: took } });
+  const system = h("textarea", { rows: 3, id: "chat-system", placeholder: "How the model shall answer", on: { input: took, change: kept } });
   const inputs = SAMPLING.map(([name, , min, max, step]) =>
-    h("input", { type: "number", id: `chat-${name}`, name, min, max, step, placeholder: "its own", inputmode: "decimal", on: { change: took } }));
+    h("input", { type: "number", id: `chat-${name}`, name, min, max, step, placeholder: "its own", inputmode: "decimal", on: { input: took, change: kept } }));
   const fields = SAMPLING.map(([name, label], index) => h("div", { class: "field" }, h("label", { for: `chat-${name}` }, label), inputs[index]));
   const summary = h("summary", {}, "Settings");
   const element = h("details", { class: "settings" }, summary,
@@ -30,10 +30,15 @@ export function createSettings(changed) {
     shown.system = system.value;
     shown.sampling = {};
     for (const input of inputs) {
-      // The browser says what is wrong with a value; it is not used.
-      if (input.value && input.reportValidity()) shown.sampling[input.name] = input.valueAsNumber;
+      if (input.value && input.checkValidity()) shown.sampling[input.name] = input.valueAsNumber;
     }
     tell();
+  }
+
+  /** @param {Event} event */
+  function kept(event) {
+    // The browser says what is wrong with a value, which is not used then.
+    /** @type {HTMLInputElement} */ (event.target).reportValidity();
     changed();
   }
 
