@@ -50,6 +50,9 @@ LOOPBACK = "127.0.0.1"
 # Seconds that a connection may take for a request's headers, or idle between two requests.
 _IDLE_CONNECTION = 60.0
 _MAX_HEADERS = 64 * 2**10
+# Connections that may wait to be taken up, within the system's own bound (Linux: somaxconn). Hundreds come at once, one
+# for each text of a document, and one that finds no room tries again after a second.
+_BACKLOG = 4096
 # Seconds that handlers get to write the end of their answers when the host ends.
 _LAST_WORDS = 2.0
 # How a request is logged whose client left before the end (nginx's number for it).
@@ -197,10 +200,10 @@ class Host:
         s = self.settings
         address = s.host if s.is_set("ILLAMA_HOST") or not self.on_demand else LOOPBACK
         try:
-            return netutil.bind_sockets(s.port, address)
+            return netutil.bind_sockets(s.port, address, backlog=_BACKLOG)
         except OSError as problem:
             if problem.errno == errno.EADDRINUSE and self.on_demand:
-                return netutil.bind_sockets(0, address)
+                return netutil.bind_sockets(0, address, backlog=_BACKLOG)
             if problem.errno == errno.EADDRINUSE:
                 raise PortInUseError(
                     f"Port {s.port} is in use by another program (Ollama has the same default).",
