@@ -95,6 +95,19 @@ def stop(panel: Any, home: Path, model: str = "echo") -> None:
     assert eventually(lambda: not any(model["running"] for model in client(home).ps()), "the answer has ended")
 
 
+def put_into_a_cell(page: Any, panel: Any, model: str = "echo") -> None:
+    """Ask for code, and have it put into a new cell of the notebook: to the letter, with no bracket closed for it."""
+    code = "for name in ['a', \"b\"]:\n    if name:\n        print({name: (1, 2)})"
+    before = page.locator(".jp-Notebook .jp-Cell").count()
+    ask(panel, f"```python\n{code}\n```", "print", model)
+    panel.get_by_role("button", name="Send").wait_for(timeout=WAIT)
+    panel.get_by_role("button", name="Put into a cell").last.click()
+    lines = page.locator(".jp-Notebook .jp-Cell.jp-mod-active .cm-line")
+    lines.get_by_text("print").wait_for(timeout=WAIT)
+    assert lines.all_inner_texts() == code.split("\n")
+    assert page.locator(".jp-Notebook .jp-Cell").count() == before + 1
+
+
 def load(panel: Any, name: str) -> None:
     tab(panel, "Models")
     panel.get_by_role("button", name=f"Load {name}", exact=True).click()
@@ -134,6 +147,7 @@ def test_all_goes_on_while_a_cell_runs_after_a_restart_and_without_a_kernel(brow
     pull(panel, tiny_ir(home.parent / "second"))
     load(panel, "second")
     ask(panel, "Paris is the capital", "Paris is the capital", "second")
+    put_into_a_cell(page, panel, "second")
     stop(panel, home, "second")
     keep(page, "panel-lab-docked")
     unload(panel, "second")
@@ -143,11 +157,12 @@ def test_all_goes_on_while_a_cell_runs_after_a_restart_and_without_a_kernel(brow
 
     # Lab's shortcuts would cut cells (x), delete them (d, d) and restart the kernel (0, 0).
     page.locator(".jp-CodeCell >> nth=2").locator(".jp-InputPrompt").click()
+    cells = page.locator(".jp-Notebook .jp-CodeCell").count()
     tab(panel, "Chat")
     panel.get_by_role("textbox", name="Question").click()
     page.keyboard.type("x dd aa 00")
     assert panel.get_by_role("textbox", name="Question").input_value() == "x dd aa 00"
-    assert page.locator(".jp-Notebook .jp-CodeCell").count() == 3
+    assert page.locator(".jp-Notebook .jp-CodeCell").count() == cells
     assert page.locator(".jp-Dialog").count() == 0
 
     with httpx.Client(headers={"Authorization": f"token {lab.token}"}, trust_env=False) as server:
@@ -207,6 +222,7 @@ def test_notebook_7_has_it_in_the_cell_and_it_lives_while_a_cell_runs(browser: A
     unload(panel, "echo")
     keep(page, "panel-notebook-7")
     assert running(page, 1)
+    put_into_a_cell(page, panel)
     page.close()
 
 

@@ -49,6 +49,7 @@ class Page(JupyterHandler):
         # Asked for each time, and sent again only when it has changed: an upgrade never mixes two versions.
         self.set_header("Cache-Control", "no-cache")
         self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("X-DNS-Prefetch-Control", "off")  # a name in a model's link is looked up when it is followed
         self.finish((FOLDER / name).read_bytes())
 
 

@@ -2,12 +2,12 @@
 
 import { asCell, spent } from "./asking.js";
 import { copyText } from "./clipboard.js";
-import { h, replace, setText } from "./dom.js";
+import { announce, h, replace, setText } from "./dom.js";
 import { createMarkdown } from "./markdown.js";
 
 /** @typedef {import("./conversations.js").Message} Message */
 /** @typedef {import("./transport.js").ApiError} ApiError */
-/** What can be done about an answer: again is null while it cannot be asked for again. @typedef {{ again: () => void, cell: ((text: string) => void) | null }} Actions */
+/** What can be done about an answer: again is null while it cannot be asked for again. @typedef {{ again: () => void, cell: import("./cells.js").CellWriter | null }} Actions */
 
 /** @param {string} text */
 export function createQuestion(text) {
@@ -38,9 +38,11 @@ export function createAnswer(message, { again, cell }) {
   const foot = h("div", { class: "row foot", hidden: true }, copy, intoCell, regenerate, took);
   const element = h("div", { class: "answer", role: "group", "aria-label": "Answer" }, folded, body.element, status, problem, foot);
 
-  function putIntoCell() {
-    if (cell) cell(asCell(message.content));
-    else copyText(asCell(message.content), intoCell);
+  async function putIntoCell() {
+    const text = asCell(message.content);
+    // A notebook that has been closed since takes none.
+    if (cell && (await cell(text))) announce("It is in a new cell of the notebook.");
+    else copyText(text, intoCell);
   }
 
   return {

@@ -1,5 +1,6 @@
 // The panel: its head, its four tabs, its styles. Knows where each part stands. Does not know what is in a tab.
 
+import { cellWriter } from "./cells.js";
 import { createChat } from "./chat.js";
 import { createConnect } from "./connect.js";
 import { createDevice } from "./device.js";
@@ -13,7 +14,7 @@ import { watched } from "./watched.js";
 
 /** @typedef {import("./transport.js").Transport} Transport */
 /** What every tab is given. @typedef {{ store: import("./store.js").Store, transport: Transport, dialog: import("./dialog.js").Dialog,
- *   putIntoCell?: ((text: string) => void) | null }} Context puts a text into a notebook's cell; null or absent where nobody can */
+ *   putIntoCell?: import("./cells.js").CellWriter | null }} Context putIntoCell is null or absent where there is no notebook */
 /** What every tab is. @typedef {{ element: HTMLElement, dispose: () => void }} Part */
 
 export const STYLES = ["panel.css", "chat.css", "models.css", "device.css", "connect.css"];
@@ -31,7 +32,7 @@ export function mount(host, transport, { css } = {}) {
   const root = host.attachShadow({ mode: "open" });
   const store = createStore(transport);
   /** @type {Context} */
-  const context = { store, transport: watched(transport, store.refresh), dialog: createDialog(root) };
+  const context = { store, transport: watched(transport, store.refresh), dialog: createDialog(root), putIntoCell: cellWriter() };
   const head = createHead(context);
   const parts = { Chat: createChat(context), Models: createModels(context), Device: createDevice(context), Connect: createConnect(context) };
   const tabs = createTabs(parts);

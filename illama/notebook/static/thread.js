@@ -14,7 +14,7 @@ import { createAnswer, createQuestion } from "./message.js";
  * @param {object} context
  * @param {import("./transport.js").Transport} context.transport
  * @param {import("./conversations.js").Conversations} context.conversations
- * @param {((text: string) => void) | null} context.putIntoCell
+ * @param {import("./cells.js").CellWriter | null} context.putIntoCell
  * @param {(question: string) => void} context.edit give a question back to be changed
  * @param {() => void} context.changed it began or ended to wait for an answer
  */
