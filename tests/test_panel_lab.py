@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,17 @@ def remove(panel: Any, name: str) -> None:
     panel.get_by_role("button", name=f"Remove {name}", exact=True).wait_for(state="detached", timeout=WAIT)
 
 
+def everything(panel: Any, home: Path, model: Path, beside: Callable[[], None] = lambda: None) -> None:
+    """All that the panel is for, with one model, from its pull to its removal; `beside` is done while it is loaded."""
+    pull(panel, model)
+    load(panel, model.name)
+    ask(panel, f"Paris is the capital, {model.name}", "Paris is the capital", model.name)
+    beside()
+    stop(panel, home, model.name)
+    unload(panel, model.name)
+    remove(panel, model.name)
+
+
 def test_all_goes_on_while_a_cell_runs_after_a_restart_and_without_a_kernel(browser: Any, lab: Lab, home: Path):
     page = lab.page(browser, "docked", ["import illama\nillama.panel()", SLEEP, "kept = 1"])
     page.set_viewport_size({"width": 1300, "height": 900})
@@ -144,14 +155,8 @@ def test_all_goes_on_while_a_cell_runs_after_a_restart_and_without_a_kernel(brow
     page.locator(".jp-OutputArea").get_by_text("stands beside the notebook").wait_for(timeout=WAIT)
 
     run(page, 1)
-    pull(panel, tiny_ir(home.parent / "second"))
-    load(panel, "second")
-    ask(panel, "Paris is the capital", "Paris is the capital", "second")
-    put_into_a_cell(page, panel, "second")
-    stop(panel, home, "second")
+    everything(panel, home, tiny_ir(home.parent / "second"), lambda: put_into_a_cell(page, panel, "second"))
     keep(page, "panel-lab-docked")
-    unload(panel, "second")
-    remove(panel, "second")
     assert running(page, 1)
     assert [model["name"] for model in client(home).list()] == ["echo"]
 
@@ -168,13 +173,10 @@ def test_all_goes_on_while_a_cell_runs_after_a_restart_and_without_a_kernel(brow
     with httpx.Client(headers={"Authorization": f"token {lab.token}"}, trust_env=False) as server:
         (kernel,) = server.get(f"{lab.url}api/kernels").json()
         server.post(f"{lab.url}api/kernels/{kernel['id']}/restart", timeout=60).raise_for_status()
-        load(panel, "echo")
-        ask(panel, "after the restart", "after the restart")
+        everything(panel, home, tiny_ir(home.parent / "third"))
         server.delete(f"{lab.url}api/kernels/{kernel['id']}", timeout=60).raise_for_status()
         assert server.get(f"{lab.url}api/kernels").json() == []
-        unload(panel, "echo")
-        ask(panel, "without a kernel", "without a kernel")
-        unload(panel, "echo")
+        everything(panel, home, tiny_ir(home.parent / "fourth"))
     page.close()
 
 
@@ -211,18 +213,17 @@ def test_notebook_7_has_it_in_the_cell_and_it_lives_while_a_cell_runs(browser: A
     panel = page.locator(".jp-CodeCell .illama-panel")
     ready(panel)
     run(page, 1)
-    load(panel, "echo")
-    ask(panel, "in the cell", "in the cell")
+    everything(panel, home, tiny_ir(home.parent / "seventh"))
     tab(panel, "Chat")
     cells = page.locator(".jp-Notebook .jp-CodeCell").count()
     panel.get_by_role("textbox", name="Question").click()
     page.keyboard.type("x dd aa 00")
     assert panel.get_by_role("textbox", name="Question").input_value() == "x dd aa 00"
     assert page.locator(".jp-Notebook .jp-CodeCell").count() == cells
-    unload(panel, "echo")
     keep(page, "panel-notebook-7")
     assert running(page, 1)
     put_into_a_cell(page, panel)
+    unload(panel, "echo")
     page.close()
 
 

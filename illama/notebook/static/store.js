@@ -36,6 +36,8 @@ const BUSY = 1000;
 const IDLE = 3000;
 const AWAY = 10000;
 const UNSEEN = 30000;
+// Bytes of a look beside its answer: both sides' headers and the cookies.
+const HEADERS = 1200;
 
 /** Begin to look. @param {Transport} transport */
 export function createStore(transport) {
@@ -109,7 +111,9 @@ export function createStore(transport) {
     if (state.connection !== "up") return Math.min(BUSY * 2 ** Math.min(failures, 4), AWAY);
     if (state.limited) return AWAY;
     const working = state.loaded.some((model) => model.running || model.queued || model.state !== "ready");
-    return working || state.jobs.some((job) => job.state === "running") ? BUSY : IDLE;
+    if (working || state.jobs.some((job) => job.state === "running")) return BUSY;
+    // A host that remembers much, such as pulls that failed, is asked less often: a byte a millisecond is all that idling may cost.
+    return Math.min(Math.max(IDLE, JSON.stringify(state.ps).length + HEADERS), AWAY);
   }
 
   /** Look now; who asks while a look is under way gets one that begins after it. */
