@@ -351,3 +351,17 @@ def test_ps_tells_the_memory_that_was_measured(host: RunningHost) -> None:
     eventually(lambda: host.loaded()["memory"], "the memory is measured")
     model = host.loaded()
     assert model["size"] == model["memory"]["pss"] > 2**20
+
+
+def test_hundreds_of_connections_at_once_wait_for_a_busy_host(host: RunningHost) -> None:
+    address = httpx.URL(host.url)
+    os.kill(host.process.pid, signal.SIGSTOP)  # as busy as can be
+    opened = []
+    try:
+        # One that finds no room tries again after a second: longer than this waits.
+        opened = [socket.create_connection((address.host, address.port), timeout=0.9) for _ in range(500)]
+    finally:
+        os.kill(host.process.pid, signal.SIGCONT)
+        for connection in opened:
+            connection.close()
+    assert host.http.get("/health").status_code == 200
