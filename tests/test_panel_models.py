@@ -151,7 +151,8 @@ def test_a_pulled_model_is_told_of_and_removed_after_a_question(stage: Stage):
     stage.pull("phi4")
     stage.page.get_by_role("status").get_by_text("phi-4 is ready.").first.wait_for(timeout=WAIT)
     row = stage.row("phi-4")
-    assert row.locator(".size").inner_text() == "4.0 MB"
+    # Waited for: a row that has never been painted has no text yet.
+    row.locator(".size").get_by_text("4.0 MB").wait_for(timeout=WAIT)
     toggle = row.get_by_role("button", name="phi-4", exact=True)
     toggle.focus()
     stage.page.keyboard.press("Enter")
