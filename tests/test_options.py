@@ -41,6 +41,13 @@ def test_a_copys_options_are_its_own(registry):
     assert registry.get("Big").options == {}
 
 
+def test_what_the_engine_is_to_load_with_is_kept_in_its_own_kind(registry):
+    given = {"threads": "4", "pinning": "0", "cores": "performance", "hyper_threading": "1", "kv_precision": "f16"}
+    kept = {"threads": 4, "pinning": False, "cores": "performance", "hyper_threading": True, "kv_precision": "f16"}
+    assert change(registry, "Big", **given, max_batched_tokens="512") == {**kept, "max_batched_tokens": 512}
+    assert change(registry, "Embed", threads="1", pinning="0") == {"pooling": "mean", "threads": 1, "pinning": False}
+
+
 def test_a_device_is_pinned_and_released(registry):
     change(registry, "Big", device="gpu.1")
     assert registry.get("Big").device == "GPU.1"
@@ -58,7 +65,13 @@ def test_a_device_is_pinned_and_released(registry):
         ("Big", {"pipeline": "magic"}, "must be paged or stateful"),
         ("Big", {"draft_tokens": "99"}, "from 1 to 16"),
         ("Big", {"device": "TPU"}, "must be CPU, GPU"),
+        ("Big", {"threads": "0"}, "from 1 to 1024"),
+        ("Big", {"pinning": "perhaps"}, "must be 0 or 1"),
+        ("Big", {"cores": "fast"}, "all or performance or efficient"),
+        ("Big", {"kv_precision": "u2"}, "u8 or f16 or bf16"),
+        ("Big", {"max_batched_tokens": "8"}, "from 32 to 65536"),
         ("Big", {"pooling": "mean"}, "it is for other models"),
+        ("Embed", {"max_batched_tokens": "512"}, "it is for other models"),
         ("Embed", {"draft": "Small"}, "it is for other models"),
         ("Embed", {"pooling": "max"}, "mean or cls or last"),
         ("Embed", {"colour": "red"}, "there is no such option"),

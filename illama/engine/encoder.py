@@ -24,7 +24,7 @@ from illama.engine.backend import DeviceError, reason
 from illama.engine.encode import Tokens
 from illama.engine.genai import explain, versions
 from illama.engine.protocol import Facts
-from illama.engine.settings import context_of
+from illama.engine.settings import chosen, context_of
 from illama.errors import LoadError, RequestError
 
 # Texts and tokens (with padding) of a batch. Measured on a CPU of two cores with a model of 22 million weights, in ms
@@ -113,6 +113,7 @@ class OpenvinoEncoder:
             "chat_template": "",
             "tools": False,
             "dimensions": 0,
+            "settings": chosen(message),
             "versions": versions(),
         }
         for properties in self._choices(core, kind, message):
@@ -139,10 +140,10 @@ class OpenvinoEncoder:
         # Threads that are bound to cores wait, spinning, for the one whose core another program has. Measured on a busy
         # machine, CPU ms a text in batches of 36: 2.5 bound, 2.1 free; a text alone: 13.2 and 9.5.
         free = {"ENABLE_CPU_PINNING": False}
-        shared = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "PERFORMANCE_HINT": "LATENCY", **free}
+        shared = {"DYNAMIC_QUANTIZATION_GROUP_SIZE": "0", "PERFORMANCE_HINT": "LATENCY", **free, **chosen(message)}
         native = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         precisions = ["bf16", "f32"] if native and not self._reranks else ["f32"]
-        return [{"INFERENCE_PRECISION_HINT": each, **shared} for each in precisions]
+        return [{**shared, "INFERENCE_PRECISION_HINT": each} for each in precisions]
 
     def _is_steady(self) -> bool:
         """Whether texts get the same vectors, to the last bit, alone and in batches as `BatchQueue` makes them."""

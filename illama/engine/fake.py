@@ -86,6 +86,7 @@ class FakeBackend:
             "chat_template": self._options.get("chat_template", ""),
             "tools": renders_tools(self._options.get("chat_template", "")),
             "dimensions": 0,
+            "settings": {},
             "versions": {"fake": "1"},
         }
 

@@ -44,6 +44,7 @@ class FakeEncoder:
             "chat_template": "",
             "tools": False,
             "dimensions": int(self._options.get("dimensions", 16)) if message["task"] == "embedding" else 0,
+            "settings": {},
             "versions": {"fake": "1"},
         }
 

@@ -19,8 +19,10 @@ from illama.engine.backend import PROMPT_END, DeviceError, Output, Prompt, reaso
 from illama.engine.grammar import GrammarChecker, structured_output
 from illama.engine.prefix import PrefixCache
 from illama.engine.protocol import Facts
-from illama.engine.settings import MAX_BATCHED_TOKENS, SLOTS, block_tokens, properties, scheduler_config
+from illama.engine.settings import SLOTS, batched_tokens, block_tokens, chosen, properties, scheduler_config
 from illama.errors import ContextLengthError, LoadError, RequestError, UnsupportedError
+
+_KV_HINT = "The device may not have that kv_precision: take it back with `illama set MODEL kv_precision=`."
 
 
 def load(message: dict[str, Any]) -> Any:
@@ -41,8 +43,10 @@ def load(message: dict[str, Any]) -> Any:
         try:
             return PagedBackend(folder, device, message, options)
         except RuntimeError as error:
-            if mode == "paged" or "memory" in str(error).lower() or message.get("draft") or guessing.looks_up(message):
-                raise explain(error, folder) from error
+            precise = "KV_CACHE_PRECISION" in options
+            wanted = mode == "paged" or message.get("draft") or guessing.looks_up(message)
+            if precise or wanted or "memory" in str(error).lower():
+                raise explain(error, folder, _KV_HINT if precise else None) from error
             print(f"paged attention cannot serve {folder.name}: {error}", file=sys.stderr, flush=True)  # noqa: T201
     from illama.engine.stateful import StatefulBackend
 
@@ -209,13 +213,13 @@ def generation_config(defaults: Defaults, request: dict[str, Any], room: int) ->
 class PagedBackend:
     """Continuous batching: many requests share each step."""
 
-    reads = MAX_BATCHED_TOKENS
-
     def __init__(self, folder: Path, device: str, message: dict[str, Any], options: dict[str, Any]) -> None:
         scheduler, context, kv_bytes = scheduler_config(folder, device, message)
+        self.reads = batched_tokens(message)
         draft = message.get("draft")
         if draft:
-            options = {**options, "draft_model": genai.draft_model(draft, device, scheduler_config=scheduler)}
+            drafting = genai.draft_model(draft, device, scheduler_config=scheduler, **chosen(message))
+            options = {**options, "draft_model": drafting}
         elif guessing.looks_up(message):
             options = {**options, "prompt_lookup": True}
         self._pipe = genai.ContinuousBatchingPipeline(str(folder), scheduler, device, options)
@@ -238,6 +242,7 @@ class PagedBackend:
             "chat_template": self._prompts.template,
             "tools": renders_tools(self._prompts.template),
             "dimensions": 0,
+            "settings": {**chosen(message), "max_num_batched_tokens": self.reads},
             "versions": versions(),
         }
         self._warm_up()

@@ -67,6 +67,7 @@ class Facts(TypedDict):
     chat_template: str  # its text, "" if the model has none
     tools: bool  # whether the template renders tools
     dimensions: int  # of an embedding model's vectors; 0 for other models
+    settings: dict[str, Any]  # what the model's options chose: OpenVINO's properties, prompt tokens of a step
     versions: dict[str, str]
 
 

@@ -17,7 +17,7 @@ import openvino_genai as genai
 from illama.engine.backend import DeviceError, Output, Prompt, renders_tools
 from illama.engine.genai import Defaults, Prompts, generation_config, versions
 from illama.engine.protocol import Facts
-from illama.engine.settings import DEFAULT_CONTEXT, context_of
+from illama.engine.settings import DEFAULT_CONTEXT, chosen, context_of
 from illama.errors import UnsupportedError
 
 
@@ -65,6 +65,7 @@ class StatefulBackend:
             "chat_template": self._prompts.template,
             "tools": renders_tools(self._prompts.template),
             "dimensions": 0,
+            "settings": chosen(message),
             "versions": versions(),
         }
 

@@ -28,11 +28,10 @@ class VisionBackend(PagedBackend):
     text's, and so is the limit of the context. What is in the prefix cache is not counted.
     """
 
-    reads = 0
-
     def __init__(self, folder: Path, device: str, message: dict[str, Any], options: dict[str, Any]) -> None:
         super().__init__(folder, device, message, options)
         self.facts["task"] = "image-text-to-text"
+        self.reads = 0
 
     def _warm_up(self) -> None:
         config = genai.GenerationConfig(max_new_tokens=2, do_sample=True, ignore_eos=True, apply_chat_template=False)

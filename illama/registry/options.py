@@ -18,6 +18,9 @@ from illama.registry.entry import Entry
 _TEXT, _VISION, _EMBED, _RERANK = "text-generation", "image-text-to-text", "embedding", "rerank"
 _MAX_FACTOR = 1000
 _ALL = (_TEXT, _VISION, _EMBED, _RERANK)
+_GENERATE = (_TEXT, _VISION)
+CORES = ("all", "performance", "efficient")
+KV_PRECISIONS = ("u8", "f16", "bf16")
 
 
 def _flag(raw: str) -> bool:
@@ -72,6 +75,16 @@ OPTIONS: Mapping[str, Option] = {
     "draft_tokens": Option(_count(1, 16), (_TEXT,), "how many tokens are guessed at a time (4)"),
     "adapter": Option(str, (_TEXT,), "a LoRA adapter, the file or the folder that PEFT made; it is copied"),
     "adapter_scale": Option(_factor, (_TEXT,), "what the adapter is multiplied with (lora_alpha/r, else 1)"),
+    "threads": Option(_count(1, 1024), _ALL, "threads of a CPU; OpenVINO's own choice is one for each core"),
+    "cores": Option(_one_of(*CORES), _ALL, "which cores of a CPU that has two kinds"),
+    "hyper_threading": Option(_flag, _ALL, "0: one thread for each core of a CPU, even if there are more threads"),
+    "pinning": Option(_flag, _ALL, "0: threads are not bound to cores of the CPU"),
+    "kv_precision": Option(
+        _one_of(*KV_PRECISIONS), _GENERATE, "numbers in the KV cache: u8 (the default) or, in twice the room, f16, bf16"
+    ),
+    "max_batched_tokens": Option(
+        _count(32, 2**16), _GENERATE, "prompt tokens read in a step (256); more: prompts sooner, others' tokens later"
+    ),
     "pooling": Option(_one_of("mean", "cls", "last"), (_EMBED,), "how one vector is made of a text's tokens"),
     "normalize": Option(_flag, (_EMBED,), "1: vectors of length 1"),
     "matryoshka": Option(_flag, (_EMBED,), "1: `dimensions` may cut its vectors, as its makers must say"),
