@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
 from illama import __version__
 from illama.config import Settings
-from illama.host import devices
+from illama.errors import IllamaError
+from illama.host import devices, placing
+from illama.registry import Entry, tuned
+
+T = TypeVar("T")
 
 _MODEL = ("name", "digest", "weight_format", "size", "context_length", "architecture", "options")
 
@@ -51,10 +56,35 @@ def versions(settings: Settings) -> dict[str, str]:
 
 def device(settings: Settings, name: str) -> devices.Device:
     """A device as OpenVINO describes it. Raises LoadError if OpenVINO cannot be asked."""
+    found = _run(devices.probe(settings))
+    return next((each for each in found if each.name == name), devices.Device(name, name))
+
+
+def device_of(settings: Settings, entry: Entry) -> devices.Device:
+    """The device that a model would run on.
+
+    Raises LoadError if OpenVINO cannot be asked, ConfigError if the device is not there.
+    """
+
+    async def found() -> devices.Device:
+        here = devices.Devices(settings)
+        return await here.device(await here.resolve(entry.device or placing.default_device(entry.task)))
+
+    return _run(found())
+
+
+def tuned_here(settings: Settings, entry: Entry) -> dict[str, Any]:
+    """What was tuned for a model, with what became of it here (`tuned.told`), if that can be told."""
+    if entry.tuned:
+        with suppress(IllamaError):  # without the device nobody can tell
+            return tuned.told(entry, device_of(settings, entry))
+    return dict(entry.tuned)
+
+
+def _run(asking: Coroutine[Any, Any, T]) -> T:
     # In a thread: a kernel's own has an event loop already.
     with ThreadPoolExecutor(max_workers=1) as thread:
-        found = thread.submit(lambda: asyncio.run(devices.probe(settings))).result()
-    return next((each for each in found if each.name == name), devices.Device(name, name))
+        return thread.submit(asyncio.run, asking).result()
 
 
 def load_average() -> list[float]:
@@ -63,8 +93,9 @@ def load_average() -> list[float]:
 
 
 def model(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What identifies a model."""
-    return {field: entry.get(field) for field in _MODEL}
+    """What identifies a model, and the options that it is loaded with."""
+    in_force = (entry.get("tuned") or {}).get("in_force") or {}
+    return {**{field: entry.get(field) for field in _MODEL}, "options": {**in_force, **(entry.get("options") or {})}}
 
 
 def described(found: devices.Device) -> dict[str, Any]:

@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from illama import space, transport
+from illama import transport
 from illama.bench import meters
 from illama.bench.children import Child
 from illama.bench.options import Peer
 from illama.bench.targets import Served
 from illama.config import Settings
 from illama.errors import ConfigError, HostError
-from illama.host import devices, memory
+from illama.host import devices, loading, memory
 from illama.registry import Entry, Registry
 
 OWN_PID = os.getpid()
@@ -54,26 +54,16 @@ def load_message(settings: Settings, entry: Entry, device: devices.Device) -> di
     """The `load` message with which the host would load a model now."""
     registry = Registry(settings.registry_dir)
     room = memory.device(device.name, device.memory, device.pdev)
-    return {
-        "engine": settings.engine,
-        "folder": str(registry.check(registry.get(entry.name))),
-        "device": device.name,
-        "context_length": entry.context_length,
-        "pipeline": entry.options.get("pipeline"),
-        "kv_bytes": devices.kv_budget(room, device.memory is not None, entry.size),
-        "cache_dir": str(space.compiled(settings.cache_dir, entry)),
-        "task": entry.task,
-        "options": dict(entry.options),
-        "draft": None,
-    }
+    budget = devices.kv_budget(room, device.memory is not None, entry.size)
+    return loading.message(settings, registry, registry.get(entry.name), device, budget)
 
 
-def crowded(entry: Entry, device: devices.Device) -> bool:
-    """Whether a device with the model loaded has no room for it a second time, KV cache and all.
+def crowded(entry: Entry, device: devices.Device, count: int = 2) -> bool:
+    """Whether a device that has the model loaded or nothing has no room for it so many times, KV cache and all.
 
     A device's own memory never has: the KV cache takes four fifths of it.
     """
     if device.memory is not None:
         return True
     free = memory.machine().free
-    return free is not None and free < 2 * devices.need(entry).total
+    return free is not None and free < count * devices.need(entry).total

@@ -2,8 +2,8 @@
 
 Its standard input is lines of JSON: first a `load` message as the engine gets it (`illama.engine.protocol`), then
 tasks, {"requests": [{"messages", "max_tokens", "after": {"request", "pieces"} or absent}, ...]}; it answers each with a
-line in the form of `illama.bench.load`, and `longest_step`, in seconds. It loads with the engine's own settings and
-stands still between two tasks.
+line in the form of `illama.bench.load`, to which come each answer's token `ids` and the `longest_step`, in seconds. It
+loads with the engine's own settings, says what became of them, and stands still between two tasks.
 
 Knows: `add_request`, `step`, `read`. Does not know: text, pipes of pieces, HTTP; nothing is detokenized.
 """
@@ -28,7 +28,8 @@ class Loop:
         from illama.engine.settings import properties, scheduler_config
 
         folder, device = Path(message["folder"]), message["device"]
-        scheduler, _, _ = scheduler_config(folder, device, {**message, "draft": None})
+        scheduler, context, kv_bytes = scheduler_config(folder, device, {**message, "draft": None})
+        self.facts = {"context_length": context, "kv_bytes": kv_bytes}
         self._pipe = genai.ContinuousBatchingPipeline(str(folder), scheduler, device, properties(message))
         self._tokenizer = self._pipe.get_tokenizer()
         self._none = genai.GenerationFinishReason.NONE
@@ -75,7 +76,7 @@ class Loop:
         finished = False
         while handle.can_read():
             for part in handle.read().values():
-                answer.take(len(part.generated_ids), now)
+                answer.take(part.generated_ids, now)
                 finished = finished or part.finish_reason != self._none
         return finished
 
@@ -84,16 +85,18 @@ class _Answer:
     def __init__(self) -> None:
         self.came = self.first = self.last = self.worst = 0.0
         self.prompt = self.tokens = 0
+        self.ids: list[int] = []
 
-    def take(self, tokens: int, now: float) -> None:
-        if not tokens:
+    def take(self, ids: list[int], now: float) -> None:
+        if not ids:
             return
         if self.tokens:
             self.worst = max(self.worst, now - self.last)
         else:
             self.first = now
         self.last = now
-        self.tokens += tokens
+        self.tokens += len(ids)
+        self.ids += ids
 
     def found(self) -> dict[str, Any]:
         return {
@@ -104,6 +107,7 @@ class _Answer:
             "prompt_tokens": self.prompt,
             "completion_tokens": self.tokens,
             "cached_tokens": None,
+            "ids": self.ids,
             "error": None if self.tokens else "an answer without tokens",
         }
 
@@ -122,7 +126,7 @@ def main() -> None:
     except Exception as problem:  # noqa: BLE001 - whoever started this process is told, whatever it was
         send({"error": f"{type(problem).__name__}: {problem}"})
         return
-    send({"ready": True})
+    send({"ready": True, **loop.facts})
     for line in sys.stdin:
         send(loop.run(json.loads(line)["requests"]))
     os._exit(0)  # native libraries get no say in how the process ends

@@ -129,18 +129,20 @@ class Raw:
     """Bare GenAI in a process of its own, started when it is first asked. `message` is an engine's `load` message."""
 
     name = engine = "raw"
+    title = "Bare GenAI"
 
     def __init__(self, settings: Settings, message: Mapping[str, Any]) -> None:
         self._settings = settings
         self._message = message
         self._child: Child | None = None
+        self.facts: dict[str, Any] = {}
 
     def start(self) -> float:
         """Start the process and wait until its model is loaded. Returns the seconds that it took."""
         began = time.monotonic()
         command = launch.command(self._settings, "illama.bench.raw")
-        self._child = Child("Bare GenAI", command, launch.environment(os.environ))
-        self._child.ask(self._message)
+        self._child = Child(self.title, command, launch.environment(os.environ))
+        self.facts = self._child.ask(self._message)
         return time.monotonic() - began
 
     def run(self, requests: Sequence[Request]) -> dict[str, Any]:

@@ -115,7 +115,12 @@ def _found(model: str, settings: Settings) -> tuple[dict[str, Any], str, str]:
     registry = _registry(settings)
     found = registry.get(model)
     card = cards.card(found, registry.folder(found))
-    return {**found.to_json(), "folder": str(registry.folder(found))}, card.template, card.parameters
+    known = {**found.to_json(), "folder": str(registry.folder(found))}
+    if found.tuned:
+        from illama.bench.facts import tuned_here
+
+        known["tuned"] = tuned_here(settings, found)
+    return known, card.template, card.parameters
 
 
 def _beginning(template: str) -> str:
@@ -165,10 +170,28 @@ def facts(entry: Mapping[str, Any]) -> dict[str, str]:
         "made": text.ago(entry.get("created")),
         "made by": _pairs(entry.get("recipe")),
         "options": _pairs(entry.get("options")),
+        **_tuned(entry),
         "digest": _short(entry.get("digest")),
         "folder": entry.get("folder"),
     }
     return {name: private(str(value)) for name, value in shown.items() if value}
+
+
+def _tuned(entry: Mapping[str, Any]) -> dict[str, str]:
+    """What `illama tune` found, apart from what somebody set; and whether it counts where the model would run."""
+    found = entry.get("tuned") or {}
+    if not found:
+        return {}
+    release = ".".join(str(found.get("openvino")).split(".")[:2])
+    cores = f", {found['cores']} cores" if found.get("cores") else ""
+    place = f"{found.get('full_name')}{cores}, OpenVINO {release}; {text.ago(found.get('date'))}"
+    shown = {"tuned": f"{_pairs(found.get('options')) or 'the defaults are best'} (on {place})"}
+    overridden = [name for name in found.get("options", {}) if name in (entry.get("options") or {})]
+    if found.get("misfit"):
+        shown["not in force"] = f"what was tuned: {found['misfit']}. `illama tune {entry['name']}` tunes it here."
+    elif overridden:
+        shown["not in force"] = f"of what was tuned: {', '.join(overridden)}, as the options say otherwise"
+    return shown
 
 
 def cp(args: argparse.Namespace, settings: Settings) -> int:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 from illama.config import Settings
 from illama.errors import ConfigError
-from illama.registry import Registry
+from illama.registry import Entry, Registry
 from illama.registry import options as known
 from illama.registry.adapters import place
 
@@ -37,11 +39,24 @@ def set_options(args: argparse.Namespace, settings: Settings) -> int:
             ),
         )
     values = {**entry.options, **({"device": entry.device} if entry.device else {})}
+    found = _tuned(settings, entry)
     width = max(map(len, known.available(entry.task)), default=0)
     for name, option in known.available(entry.task).items():
-        value = values.get(name)
-        shown = "" if value is None else str(int(value)) if isinstance(value, bool) else str(value)
+        value, by = values.get(name), ""
+        if value is None and name in found:
+            value, by = found[name], " (tuned)"
+        shown = "" if value is None else f"{int(value) if isinstance(value, bool) else value}{by}"
         print(f"{name:{width}}  {shown or '-':12}  {option.meaning}")
     if pairs:
         print(f"It counts from the next load on: `illama stop {entry.name}` if it is loaded.", file=sys.stderr)
     return 0
+
+
+def _tuned(settings: Settings, entry: Entry) -> Mapping[str, Any]:
+    """The options that `illama tune` found and that count on this machine."""
+    if not entry.tuned:
+        return {}
+    from illama.bench.facts import tuned_here
+
+    found: Mapping[str, Any] = tuned_here(settings, entry).get("in_force", {})
+    return found

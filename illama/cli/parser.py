@@ -10,6 +10,7 @@ from typing import Any
 
 from illama import __version__
 from illama.bench.options import add_arguments as bench_arguments
+from illama.tune.options import add_arguments as tune_arguments
 
 DESCRIPTION = """\
 Language models on Intel hardware: Arc GPUs first, other GPUs, NPU and CPU too.
@@ -102,6 +103,20 @@ def _host_verbs(verb: Any) -> None:
             "  illama bench smollm2 --compare before.json          what has changed since\n"
             "  illama bench smollm2 --raw --switch other           what illama adds to OpenVINO GenAI alone\n"
             "  illama bench smollm2 --against llama=http://127.0.0.1:8080",
+        )
+    )
+    tune_arguments(
+        verb(
+            "tune",
+            "tune:tune",
+            "find the settings with which this machine runs a model best, and keep them with it",
+            "It tries threads and kinds of cores, the KV cache's precision and the prompt tokens of a step, one after\n"
+            "the other, each beside what is there in interleaved rounds. A value is kept if it is better in every\n"
+            "round, by 3 % at the median, and nothing else is worse. What `illama set` has set is not tried.\n"
+            "Ctrl-C ends it and leaves the model as it was. It refuses while others use the host.\n\n"
+            "  illama tune smollm2 --quick             a first look\n"
+            "  illama tune smollm2 --dry-run           measure, and keep nothing\n"
+            "  illama tune smollm2 --reset             take back what was tuned",
         )
     )
     made = verb(

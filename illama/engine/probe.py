@@ -14,10 +14,11 @@ from typing import Any
 
 
 def main() -> None:
-    """Print `[{"name", "full_name", "memory", "pdev", "driver"}, ...]`.
+    """Print `[{"name", "full_name", "memory", "pdev", "driver", "cores", "openvino"}, ...]`.
 
     `memory` is the device's own in bytes, or null; `pdev` its PCI address, as `0000:03:00.0`, or null; `driver` the
-    version of the driver that OpenVINO reaches it by, or null.
+    version of the driver that OpenVINO reaches it by, or null; `cores` how many of the machine's a CPU device may use,
+    null for others; `openvino` the version of OpenVINO.
     """
     pipe = os.dup(1)
     os.dup2(2, 1)  # what drivers print must not end up in the list
@@ -31,6 +32,8 @@ def main() -> None:
             "full_name": core.get_property(name, "FULL_DEVICE_NAME"),
             "memory": None,
             "driver": _driver(core, name),
+            "cores": _cores() if name == "CPU" else None,
+            "openvino": openvino.get_version(),
         }
         # An integrated GPU works in the machine's memory.
         if name.startswith("GPU") and "integrated" not in str(core.get_property(name, "DEVICE_TYPE")).lower():
@@ -40,6 +43,11 @@ def main() -> None:
     os.write(pipe, json.dumps(devices).encode())
     sys.stderr.flush()
     os._exit(0)
+
+
+def _cores() -> int | None:
+    """The logical cores that this process may use: a container's may be fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
 
 
 def _driver(core: Any, name: str) -> str | None:

@@ -38,7 +38,8 @@ _LOOK_EVERY = 5.0
 class Device:
     """An OpenVINO device.
 
-    `memory` is its own in bytes, None where it uses the machine's; `pdev` its PCI address, `driver` its version.
+    `memory` is its own in bytes, None where it uses the machine's; `pdev` its PCI address, `driver` its version;
+    `cores` those that a CPU device may use, `openvino` the version of OpenVINO.
     """
 
     name: str
@@ -46,6 +47,8 @@ class Device:
     memory: int | None = None
     pdev: str | None = None
     driver: str | None = None
+    cores: int | None = None
+    openvino: str | None = None
 
 
 class Devices:
@@ -101,7 +104,7 @@ class Devices:
 
     async def room(self, name: str) -> Room:
         """What a device has and what is free of it, whoever uses the rest."""
-        device = await self._device(name)
+        device = await self.device(name)
         # In a thread: a GPU's use is found in the descriptors of every process.
         return await asyncio.to_thread(memory.device, name, device.memory, device.pdev)
 
@@ -109,7 +112,7 @@ class Devices:
         """Bytes that an engine's process holds, by kind: "pss" (or "rss" where that is not told), and "device"."""
         use = await asyncio.to_thread(memory.usage, pid)
         kinds: dict[str, int | None] = {"rss": use.rss} if use.pss is None else {"pss": use.pss}
-        device = await self._device(name)
+        device = await self.device(name)
         if device.memory is not None:
             kinds["device"] = (await asyncio.to_thread(drm.use, device.pdev, use.pids)).own
         return kinds
@@ -120,7 +123,7 @@ class Devices:
         It waits a bounded time, and says what did not come back. None for the machine's own memory, which is back when
         the process has ended.
         """
-        if (await self._device(name)).memory is None:
+        if (await self.device(name)).memory is None:
             return None
         before, held = (await self.room(name)).used, (await self.held(name, pid))["device"]
 
@@ -137,10 +140,11 @@ class Devices:
 
     async def kv_budget(self, name: str, weights: int) -> int:
         """Bytes that the KV cache may take on a device beside `weights` bytes of model."""
-        own = (await self._device(name)).memory is not None
+        own = (await self.device(name)).memory is not None
         return kv_budget(await self.room(name), own, weights)
 
-    async def _device(self, name: str) -> Device:
+    async def device(self, name: str) -> Device:
+        """The device of that name, one of `found`."""
         return next(device for device in await self.found() if device.name == name)
 
 

@@ -14,12 +14,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from illama import space
 from illama.config import Settings
 from illama.engine.process import Engine
 from illama.errors import CancelledError, EngineDiedError, IllamaError, LoadError, ModelNotFoundError
-from illama.host import fitting, placing
-from illama.host.devices import Devices, need
+from illama.host import fitting, loading, placing
+from illama.host.devices import Device, Devices, need
 from illama.host.memory import Room
 from illama.host.metrics import Metrics
 from illama.host.scheduler import Effect, End, Fail, Grant, Load, Rules, Slot, State, Ticket
@@ -125,7 +124,7 @@ class Dispatcher:
 
     async def enter(self, entry: Entry, keep_alive: float | None = None, device: str | None = None) -> Place:
         """Queue up for a model, on a device or on its own. Raises ConfigError if that device is not there."""
-        name = await self._devices.resolve(device or entry.device or placing.default_device(entry.task))
+        name = (await self.device_of(entry, device)).name
         # Looked at only where it may decide: it takes a thread, and hundreds may come at once.
         alone = self._settings.one_model and not self._has_neighbours(entry, name)
         room = None if alone else await self._devices.room(name)
@@ -135,6 +134,11 @@ class Dispatcher:
         place.future.add_done_callback(lambda _: self._places.pop(ticket.id, None))
         self._apply(seat, seat.slot.request(ticket))
         return place
+
+    async def device_of(self, entry: Entry, device: str | None = None) -> Device:
+        """The device that a model would run on, or the one asked for. Raises ConfigError if that is not there."""
+        asked = device or entry.device or placing.default_device(entry.task)
+        return await self._devices.device(await self._devices.resolve(asked))
 
     def leave(self, seat: Seat, id: int) -> None:
         """A request is over, whether it waits or runs."""
@@ -310,24 +314,13 @@ class Dispatcher:
         try:
             self._refuse_if_it_keeps_dying(model)
             entry = seat.entry = self._registry.get(model)
-            folder = self._registry.check(entry)
+            self._registry.check(entry)  # before room is made for it
             draft = self._draft(entry)
             together = replace(entry, size=entry.size + (draft.size if draft else 0))
             await self._make_room(seat, together)
-            facts = await engine.start(
-                {
-                    "engine": self._settings.engine,
-                    "folder": str(folder),
-                    "device": seat.device,
-                    "context_length": entry.context_length,
-                    "pipeline": entry.options.get("pipeline"),
-                    "kv_bytes": await self._devices.kv_budget(seat.device, together.size),
-                    "cache_dir": str(space.compiled(self._settings.cache_dir, entry)),
-                    "task": entry.task,
-                    "options": dict(entry.options),
-                    "draft": str(self._registry.check(draft)) if draft else None,
-                }
-            )
+            device = await self._devices.device(seat.device)
+            budget = await self._devices.kv_budget(seat.device, together.size)
+            facts = await engine.start(loading.message(self._settings, self._registry, entry, device, budget, draft))
         except Exception as problem:  # noqa: BLE001 - whatever it was, those who wait must hear of it
             error = self._explain(problem, model, engine)
             self.metrics.load_failed(model, error)

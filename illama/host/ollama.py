@@ -6,6 +6,7 @@ Knows: the field names of Ollama's native API, and the fields of ours beside the
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ import msgspec
 
 import illama
 from illama import space
-from illama.errors import ModelNotFoundError, RequestError
+from illama.errors import IllamaError, ModelNotFoundError, RequestError
 from illama.host import answers_ollama as answers
 from illama.host import cards, schema, state
 from illama.host.base import Handler
@@ -21,7 +22,7 @@ from illama.host.devices import Device
 from illama.host.memory import Room
 from illama.host.operations import Operation
 from illama.pull import catalog
-from illama.registry import Entry, Registry
+from illama.registry import Entry, Registry, tuned
 from illama.registry.names import shown
 
 # When a model that never idles out is said to expire.
@@ -118,9 +119,18 @@ class Show(Handler):
             model_info=card.model_info,
             capabilities=card.capabilities,
             modified_at=entry.created,
-            entry=entry.to_json(),
+            entry=await self._told(entry),
         )
         self.send(200, body)
+
+    async def _told(self, entry: Entry) -> dict[str, Any]:
+        """What the registry has, and what became of a finding of `illama tune` on the device where it would run."""
+        known = entry.to_json()
+        if entry.tuned:
+            with suppress(IllamaError):  # without the device nobody can tell
+                device = await self.host.dispatcher.device_of(entry)
+                known["tuned"] = tuned.told(entry, device)
+        return known
 
 
 class Copy(Handler):

@@ -94,12 +94,12 @@ class Benchmark:
         result = self.result
         first, *rest = report.title(result)
         parts = [f"<b>{html.escape(first)}</b>", *(f"<div>{html.escape(line)}</div>" for line in rest), self._picture()]
-        parts += [_table(section) for section in report.sections(result)]
+        parts += [table(section) for section in report.sections(result)]
         parts.append(
             f"<div>Each figure is the median of {report.rounds(result)}, with the lowest and the highest.</div>"
         )
         if self._when:
-            parts.append(_table(report.compared(self.changes), f"Compared with {self._when}"))
+            parts.append(table(report.compared(self.changes), f"Compared with {self._when}"))
         told = [*result.notes, *self._differences]
         if result.interrupted:
             told.append("It was interrupted: this is what was measured so far.")
@@ -127,7 +127,8 @@ class Benchmark:
         return f'<div><img alt="{what}" src="data:image/png;base64,{told}"></div>'
 
 
-def _table(section: Section, title: str | None = None) -> str:
+def table(section: Section, title: str | None = None) -> str:
+    """A table as HTML."""
     head = "".join(f"<th {_LEFT}>{html.escape(name)}</th>" for name in section.head)
     rows = "".join(
         "<tr>" + "".join(f"<td {_LEFT}>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in section.rows

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from illama.bench.options import Options
+from illama.tune.options import Options as TuneOptions
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,11 @@ class Bench(Options):
 
 
 @dataclass(frozen=True)
+class Tune(TuneOptions):
+    """The settings with which this machine runs a model best, to be found and kept."""
+
+
+@dataclass(frozen=True)
 class Logs:
     """The last lines of a log: "host", "engine" or "pull"."""
 
@@ -148,5 +154,21 @@ class OpenAI(Url):
 
 
 Command = (
-    Ask | Chat | Pull | List | Ps | Show | Stop | Remove | Use | Thread | Panel | Doctor | Bench | Logs | Url | OpenAI
+    Ask
+    | Chat
+    | Pull
+    | List
+    | Ps
+    | Show
+    | Stop
+    | Remove
+    | Use
+    | Thread
+    | Panel
+    | Doctor
+    | Bench
+    | Tune
+    | Logs
+    | Url
+    | OpenAI
 )

@@ -16,6 +16,7 @@ from illama.bench.options import add_arguments
 from illama.notebook import commands, kinds
 from illama.notebook.arguments import GrammarError, HelpAsked, Parser, question
 from illama.notebook.commands import Ask, Command
+from illama.tune.options import add_arguments as tune_arguments
 
 PROGRAMS = ("openai", "langchain", "open-webui", "curl")
 CELL = "%%illama"
@@ -185,6 +186,12 @@ VERBS = {
         "Interrupt the cell to end it: what was measured so far is shown. The result has .to_dataframe() and .plot().",
         add_arguments,
         commands.Bench,
+    ),
+    "tune": Verb(
+        "find and keep the settings with which this machine runs a model best",
+        "Interrupt the cell to end it: the model is as it was then. The result has .to_dataframe().",
+        tune_arguments,
+        commands.Tune,
     ),
     "logs": Verb(
         "the last lines of the host's log, or the engines', or the pulls'",

@@ -59,6 +59,7 @@ class IllamaMagics(Magics):
             commands.Show: self._show,
             commands.Stop: self._stop,
             commands.Thread: self._thread,
+            commands.Tune: self._tune,
             commands.Url: self._url,
             commands.Use: self._use,
         }
@@ -164,6 +165,29 @@ class IllamaMagics(Magics):
             if found.interrupted:
                 raise Stopped("what was measured so far is shown.")
             raise EngineError("The benchmark broke off.", hint=found.problem)
+        return shown
+
+    def _tune(self, options: commands.Tune) -> Any:
+        from illama.notebook.benching import progress
+        from illama.notebook.tuning import Tuned
+        from illama.tune.run import reset, run
+
+        settings = Settings.load()
+        if options.reset:
+            print(f"{reset(options, settings).name} is loaded as without tuning from now on.")  # noqa: T201
+            return None
+        say = progress(self.shell, live=settings.stream)
+        found = interruptible(lambda: run(options, settings, say), "nothing was measured, and nothing changed.")
+        if options.json:
+            found.write(options.json)
+        shown = Tuned(found)
+        if found.interrupted or found.problem:
+            from IPython.display import display
+
+            display(shown)
+            if found.interrupted:
+                raise Stopped("the model is as it was.")
+            raise EngineError("The tuning broke off; the model is as it was.", hint=found.problem)
         return shown
 
     def _doctor(self, _: commands.Doctor) -> Any:

@@ -16,7 +16,7 @@ from illama.registry.names import validate
 
 _TEXT = ("name", "task", "format", "created", "digest")
 _TEXT_OR_NONE = ("architecture", "weight_format", "licence", "device")
-_OBJECTS = ("source", "recipe", "options", "files")
+_OBJECTS = ("source", "recipe", "options", "files", "tuned")
 
 
 # An empty part (so `/x`, `x//y`, `x/` and nothing at all), `.`, `..`, a backslash, a drive or a stream, a control.
@@ -31,7 +31,7 @@ class Entry:
     model was made, with the versions of openvino and openvino_genai. `size` is in bytes, `context_length` in tokens,
     `created` is ISO 8601 with a zone, `device` is set if the model is pinned to one. `files` maps each file's path,
     relative to the model's folder and with `/`, to its size in bytes. `digest` is the sha256 of the weights in hex.
-    `options` are for the engine, such as {"pipeline": "stateful"}.
+    `options` are for the engine, such as {"pipeline": "stateful"}; `tuned` is what `illama tune` found (`tuned.py`).
     """
 
     name: str
@@ -51,6 +51,7 @@ class Entry:
     aliases: tuple[str, ...] = ()
     files: Mapping[str, int] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    tuned: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The entry as JSON's own types; `from_json` is the way back."""
