@@ -69,6 +69,7 @@ def test_a_device_is_pinned_and_released(registry):
         ("Big", {"pinning": "perhaps"}, "must be 0 or 1"),
         ("Big", {"cores": "fast"}, "all or performance or efficient"),
         ("Big", {"kv_precision": "u2"}, "u8 or f16 or bf16"),
+        ("Big", {"kv_gib": "0"}, "a number above 0"),
         ("Big", {"max_batched_tokens": "8"}, "from 32 to 65536"),
         ("Big", {"pooling": "mean"}, "it is for other models"),
         ("Embed", {"max_batched_tokens": "512"}, "it is for other models"),

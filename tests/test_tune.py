@@ -12,10 +12,14 @@ from typing import Any
 import pytest
 from support_host import fake_model, running_host
 
+from illama.bench import facts
 from illama.bench.figures import Figure
 from illama.cli import main
 from illama.config import Settings
 from illama.errors import ConfigError, EngineError, HostBusyError, UnsupportedError
+from illama.host.devices import Device
+from illama.notebook import commands, grammar
+from illama.notebook.tuning import Tuned
 from illama.registry import Registry
 from illama.tune import choose, result, trials
 from illama.tune.candidates import Cores, candidates
@@ -211,6 +215,24 @@ def test_what_is_faster_is_kept_with_what_it_holds_for(settings: Settings) -> No
     assert "pinning=0, kv_precision=bf16" in shown
 
 
+def test_on_a_gpu_with_its_own_memory_the_engines_take_turns(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arc = Device("GPU", "An Arc", 2**34, "0000:03:00.0", "24.39", openvino="2026.4.1")
+    monkeypatch.setattr(facts, "device_of", lambda settings, entry: arc)
+    crowds: list[set[str]] = []
+
+    def look(engine: Engine) -> None:
+        crowds.append(engine.alive - {engine.name})
+
+    make = made(at_start=look, speeds={"kv_precision=f16": 0.8, "max_batched_tokens=512": 0.9})
+    found = run(Options("Big", quick=True), settings, lambda _: None, make)
+    assert found.kept == {"kv_precision": "f16", "max_batched_tokens": 512}
+    assert len(crowds) > 20
+    assert not any(crowds)
+    assert (tuned(settings)["device"], tuned(settings)["driver"]) == ("GPU", "24.39")
+
+
 def test_where_nothing_is_faster_the_entry_says_so(settings: Settings) -> None:
     found = run(QUICK, settings, lambda _: None, made(speeds={"pinning=0": 1.2}))
     assert found.kept == {}
@@ -249,6 +271,25 @@ def test_a_dry_run_keeps_nothing(settings: Settings, tmp_path: Path) -> None:
     told = json.loads((tmp_path / "tune.json").read_text())
     assert (told["schema"], told["complete"], told["stored"]) == ("illama-tune", True, False)
     assert [row["kept"] for row in told["tried"]] == [True, False, False]
+
+
+def test_a_notebook_shows_the_table_and_the_outcome(settings: Settings) -> None:
+    command = grammar.parse_line("tune big --quick --only pinning,kv_precision")
+    assert isinstance(command, commands.Tune)
+    shown = Tuned(run(command, settings, lambda _: None, made(speeds={"pinning=0": 0.8}, broken=["kv_precision=f16"])))
+    page = shown._repr_html_()
+    assert "<td" in page
+    assert "pinning=0" in page
+    assert "Kept for Big" in page
+    assert "Kept for Big" in repr(shown)
+
+
+def test_a_notebooks_table_becomes_a_dataframe(settings: Settings) -> None:
+    pytest.importorskip("pandas")
+    frame = Tuned(run(QUICK, settings, lambda _: None, made(speeds={"pinning=0": 0.8}))).to_dataframe()
+    assert set(frame["setting"]) == {"pinning=0", "kv_precision=f16", "kv_precision=bf16", "all together"}
+    (row,) = frame[(frame["setting"] == "pinning=0") & (frame["what"] == "decode_rate")].to_dict("records")
+    assert (row["kept"], row["median"]) == (True, pytest.approx(row["base"] / 0.8))
 
 
 def test_an_interrupt_ends_every_engine_and_leaves_the_entry_as_it_was(settings: Settings) -> None:

@@ -12,6 +12,7 @@ from support_host import fake_model, running_host
 from illama.bench import parties
 from illama.cli import main
 from illama.config import Settings
+from illama.host import loading
 from illama.host.devices import Device
 from illama.registry import Entry, Registry, tuned
 
@@ -87,6 +88,16 @@ def test_the_engine_is_loaded_with_it_and_the_benchmarks_too(home: Path) -> None
     message = parties.load_message(settings, found, Device("CPU", "a fake device"))
     assert message["options"] == {"threads": 2, "max_batched_tokens": 512}
     assert parties.load_message(settings, found, CPU)["options"] == {"threads": 2}
+
+
+@pytest.mark.parametrize(("wanted", "given"), [(None, 2**30), (0.25, 2**28), (64.0, 2**30)])
+def test_the_kv_cache_takes_no_more_than_is_wanted_and_never_more_than_there_is(
+    home: Path, wanted: float | None, given: int
+) -> None:
+    found = fake_model(home, "Big", stored={"kv_gib": wanted} if wanted else {})
+    settings = Settings.load({"ILLAMA_HOME": str(home), "ILLAMA_ENGINE": "fake"})
+    message = loading.message(settings, Registry(settings.registry_dir), found, CPU, 2**30)
+    assert message["kv_bytes"] == given
 
 
 def test_show_and_set_tell_it_apart(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

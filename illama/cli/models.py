@@ -185,8 +185,10 @@ def _tuned(entry: Mapping[str, Any]) -> dict[str, str]:
     release = ".".join(str(found.get("openvino")).split(".")[:2])
     cores = f", {found['cores']} cores" if found.get("cores") else ""
     place = f"{found.get('full_name')}{cores}, OpenVINO {release}; {text.ago(found.get('date'))}"
-    shown = {"tuned": f"{_pairs(found.get('options')) or 'the defaults are best'} (on {place})"}
-    overridden = [name for name in found.get("options", {}) if name in (entry.get("options") or {})]
+    options: Mapping[str, Any] = found.get("options") or {}
+    what = ", ".join(f"{name}={int(raw) if isinstance(raw, bool) else raw}" for name, raw in options.items())
+    shown = {"tuned": f"{what or 'the defaults are best'} (on {place})"}
+    overridden = [name for name in options if name in (entry.get("options") or {})]
     if found.get("misfit"):
         shown["not in force"] = f"what was tuned: {found['misfit']}. `illama tune {entry['name']}` tunes it here."
     elif overridden:

@@ -12,19 +12,25 @@ from illama.config import Settings
 from illama.host.devices import Device
 from illama.registry import Entry, Registry, tuned
 
+_GIB = 2**30
+
 
 def message(
     settings: Settings, registry: Registry, entry: Entry, device: Device, kv_bytes: int, draft: Entry | None = None
 ) -> dict[str, Any]:
-    """The `load` message for a model on a device. Raises BrokenModelError if a file of it is not there."""
+    """The `load` message for a model on a device, whose KV cache has room for `kv_bytes` there.
+
+    Raises BrokenModelError if a file of it is not there.
+    """
     options = tuned.in_force(entry, device)
+    wanted = options.get("kv_gib")
     return {
         "engine": settings.engine,
         "folder": str(registry.check(entry)),
         "device": device.name,
         "context_length": entry.context_length,
         "pipeline": options.get("pipeline"),
-        "kv_bytes": kv_bytes,
+        "kv_bytes": min(kv_bytes, int(wanted * _GIB)) if wanted else kv_bytes,
         "cache_dir": str(space.compiled(settings.cache_dir, entry)),
         "task": entry.task,
         "options": options,

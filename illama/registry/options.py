@@ -82,6 +82,7 @@ OPTIONS: Mapping[str, Option] = {
     "kv_precision": Option(
         _one_of(*KV_PRECISIONS), _GENERATE, "numbers in the KV cache: u8 (the default) or, in twice the room, f16, bf16"
     ),
+    "kv_gib": Option(_factor, _GENERATE, "GiB that the KV cache takes at most; less leaves more to other programs"),
     "max_batched_tokens": Option(
         _count(32, 2**16), _GENERATE, "prompt tokens read in a step (256); more: prompts sooner, others' tokens later"
     ),

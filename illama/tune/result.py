@@ -45,7 +45,7 @@ class Row:
     @property
     def name(self) -> str:
         """What was tried, as `illama set` would take it."""
-        return named(self.option, self.value)
+        return TOGETHER if self.option == TOGETHER else named(self.option, self.value)
 
     def to_json(self) -> dict[str, Any]:
         """As the result's file has it."""
@@ -164,9 +164,8 @@ def verdict(result: Result) -> str:
 
 def _line(row: Row, shown: Sequence[str]) -> list[str]:
     cells = [_share(row.outcome[what], row.base[what]) if what in row.outcome else "-" for what in shown]
-    name = TOGETHER if row.option == TOGETHER else row.name
     told = ("kept: " if row.kept else "") + row.verdict.why + (f"; {row.texts}" if row.texts else "")
-    return [name, *cells, told]
+    return [row.name, *cells, told]
 
 
 def _absolute(figure: Figure) -> str:
