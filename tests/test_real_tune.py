@@ -6,6 +6,9 @@ import asyncio
 import dataclasses
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -51,6 +54,26 @@ def test_a_tuning_measures_keeps_and_leaves_nothing_behind(settings: Settings) -
     assert kept["openvino"].startswith(found.about["versions"]["openvino"])
     names = [" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)]
     assert not any("illama.bench.raw" in name for name in names)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="another system's Ctrl-C is no signal that can be sent to one process")
+def test_ctrl_c_ends_every_engine_and_leaves_the_entry_as_it_was(settings: Settings) -> None:
+    before = Registry(settings.registry_dir).get(MODEL)
+    command = [sys.executable, "-m", "illama.cli", "tune", "smollm2", "--only", "pinning"]
+    environ = {**os.environ, "ILLAMA_HOME": str(settings.home), "ILLAMA_DEVICE": "CPU"}
+    root = Path(__file__).parent.parent
+    with subprocess.Popen(
+        command, env=environ, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        next(line for line in process.stderr if "round 1 of 5" in line)
+        engines = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "It was interrupted: SmolLM2-135M-Instruct is as it was." in said
+    assert len(engines) == 2
+    assert psutil.wait_procs(engines, timeout=10)[1] == []
+    assert Registry(settings.registry_dir).get(MODEL) == before
 
 
 @pytest.mark.anyio
