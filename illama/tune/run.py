@@ -13,7 +13,6 @@ from typing import Any
 
 from illama.bench import facts, parties
 from illama.bench.figures import percentile
-from illama.bench.prompts import Sizes
 from illama.bench.run import QUIET
 from illama.client import Client
 from illama.config import Settings
@@ -233,7 +232,9 @@ class Tuning:
         return trial
 
     def _turns(self, what: str, engines: list[Trial], *, apart: bool) -> dict[str, Outcome]:
-        sizes = self._sizes(engines[0])
+        self.say("counting the tokens of words")
+        # All are asked the same: what it leaves in one's memory would be held against it.
+        sizes, *_ = [trials.sizes(engine) for engine in (engines[:1] if apart else engines)]
         room = engines[0].facts["context_length"] - 2 * self.options.answer_tokens
         prompt = min(self.options.prompt_tokens, room - 64)
         turns = Turns(
@@ -245,10 +246,6 @@ class Tuning:
             model.get("running") or model.get("queued") for model in (self.client.ps() if self.client else [])
         )
         return found
-
-    def _sizes(self, engine: Trial) -> Sizes:
-        self.say("counting the tokens of words")
-        return trials.sizes(engine)
 
     def _compared(self, engines: list[Trial], *, apart: bool) -> dict[str, str]:
         """Whether the engines write the same text as the first of them."""
