@@ -99,12 +99,15 @@ class Engine:
         self.facts = await self._ready
         return self.facts
 
-    async def prepare(self) -> None:
-        """Start the process and have it import what any load needs, for a `start` to come. Raises LoadError."""
+    async def prepare(self, folder: Path) -> None:
+        """Start the process and have it make ready what any load needs, for a `start` to come. Raises LoadError.
+
+        `folder` is an installed model's, which need not be the one that is loaded then.
+        """
         async with self._starting:
             if not self._ending and self._process is None:
                 await self._begin_process()
-                self._send({"op": "prepare", "engine": self._settings.engine})
+                self._send({"op": "prepare", "engine": self._settings.engine, "folder": str(folder)})
 
     def adopt(self, on_death: Callable[[IllamaError], None]) -> bool:
         """Hand a prepared engine to who starts it; False if its process has ended."""

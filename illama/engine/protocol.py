@@ -4,7 +4,8 @@ Knows the messages' names and their framing. Does not know what either side does
 
 Host to engine, on its standard input (the end of the input ends the engine):
 
-    {"op": "prepare", "engine": "openvino"|"fake"}     import what any load needs; nothing is said, a load comes later
+    {"op": "prepare", "engine": "openvino"|"fake", "folder"}   make ready what any load needs; nothing is said, a load
+                                                       comes later, perhaps of another model
     {"op": "load", "engine": "openvino"|"fake", "folder", "device", "context_length", "pipeline", "kv_bytes",
      "cache_dir", "task", "options": {...}, "draft": the folder of a draft model|null}
     {"op": "generate", "id", "messages", "sampling": {...}, "stop": [...], "structured": {...}|null,

@@ -168,10 +168,12 @@ class Worker:
 
 
 def _prepare(message: dict[str, Any]) -> None:
-    # What cannot be imported is told when it is needed.
-    with contextlib.suppress(ImportError):
+    # What fails here is told when it is needed.
+    with contextlib.suppress(ImportError, RuntimeError):
         if message["engine"] != "fake":
-            importlib.import_module("illama.engine.genai")
+            genai = importlib.import_module("illama.engine.genai").genai
+            # Any tokenizer brings in OpenVINO's plugin for the CPU and the tokenizers' own operations.
+            genai.Tokenizer(message["folder"])
 
 
 def _load(message: dict[str, Any]) -> Any:

@@ -2,8 +2,9 @@
 
 Knows: one engine that waits for a model, when there is to be one, what it takes. Does not know: models, devices.
 
-What is saved is the start of a process and its imports: about half a second of each switch. There is one while a model
-is loaded and another is installed; it goes with the last loaded model, so that an idle host takes no more than before.
+What is saved is the start of a process, its imports and OpenVINO's plugins: about half a second of each switch. There
+is one while a model is loaded and another is installed; it goes with the last loaded model, so that an idle host takes
+no more than before.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Spare:
             self._drop()
         elif self._engine is None and self._is_time(loaded) and self._has_another():
             self._engine = Engine(self._settings, self._lost)
-            self._spawn(self._prepare(self._engine))
+            self._spawn(self._prepare(self._engine, str(loaded[0].model)))
 
     def _is_time(self, loaded: Iterable[Slot]) -> bool:
         # Its imports would hold up an answer, so it waits until nothing runs.
@@ -98,9 +99,9 @@ class Spare:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _prepare(self, engine: Engine) -> None:
+    async def _prepare(self, engine: Engine, model: str) -> None:
         try:
-            await engine.prepare()
+            await engine.prepare(self._registry.folder(self._registry.get(model)))
         except IllamaError as error:
             self._lost(error)
 
