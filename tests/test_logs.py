@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,11 @@ def root_logger() -> Iterator[logging.Logger]:
     """The root logger, put back as it was."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    looks = ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing")
+    before = {name: getattr(logging, name) for name in looks}
     yield root
+    for name, value in before.items():
+        setattr(logging, name, value)
     for handler in [each for each in root.handlers if each not in handlers]:
         root.removeHandler(handler)
         handler.close()
@@ -119,6 +124,14 @@ def test_events_go_to_a_private_file_and_to_another_standard_error(settings, roo
     assert re.fullmatch(shape, path.read_text())
     assert re.fullmatch(shape, capfd.readouterr().err)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_each_event_has_its_own_time_whoever_writes_it():
+    formatter = logs.OneLine("%(asctime)s %(message)s")
+    for created in (1700000000.25, 1700000000.5, 1700000001.0, 1700000000.75):
+        record = logging.makeLogRecord({"msg": f"at {created}", "created": created})
+        time = datetime.fromtimestamp(created).astimezone().isoformat(timespec="milliseconds")
+        assert [formatter.format(record) for _ in range(2)] == [f"{time} at {created}"] * 2
 
 
 def test_an_event_is_one_line_whatever_is_in_it(settings, root_logger):

@@ -6,9 +6,9 @@ Knows: keys, the Host header, origins, body limits, both dialects' error shapes.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import logging
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import msgspec
@@ -26,7 +26,7 @@ from illama.host import keys, writing
 from illama.host.operations import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from illama.host.app import Host
 
@@ -193,20 +193,24 @@ class Handler(web.RequestHandler):
         self.set_status(status)
         self.write(msgspec.json.encode(body))
 
-    async def while_here(self, work: Awaitable[Any]) -> Any:
+    async def while_here(self, work: Coroutine[Any, Any, Any]) -> Any:
         """Await something as long as the client is there; None, and `work` cancelled, when it has gone."""
-        task = asyncio.ensure_future(work)
-        self.when_gone(task.cancel)  # no second task that waits for it: hundreds may ask at once
+        if self.gone.is_set():
+            work.close()
+            return None
+        task = asyncio.current_task()
+        assert task is not None, "a handler runs in a task"
+        self.when_gone(task.cancel)  # no task of its own for the work: hundreds may ask at once
         try:
-            await asyncio.wait({task})
+            return await work
+        except asyncio.CancelledError:
+            if not self.gone.is_set():
+                raise
+            if sys.version_info >= (3, 11):
+                task.uncancel()
+            return None
         finally:
-            if task.cancel in self._farewells:
-                self._farewells.remove(task.cancel)
-            if not task.done():
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, IllamaError):
-                    await task
-        return None if self.gone.is_set() and task.cancelled() else task.result()
+            self._farewells.remove(task.cancel)
 
     def close_connection(self) -> None:
         """Close at once, in the middle of an answer: the client sees that it is not whole."""

@@ -84,9 +84,13 @@ def configure(settings: Settings, limit: int = LIMIT) -> None:
         problem = error
     if sys.stderr is not None and not (handlers and _is_open_at(2, path)):
         handlers.append(logging.StreamHandler(sys.stderr))
+    one_line = OneLine(_FORMAT)
     for handler in handlers:
-        handler.setFormatter(OneLine(_FORMAT))
+        handler.setFormatter(one_line)
         root.addHandler(handler)
+    # What no line shows is not looked up for each: the place in the code, the thread, the process.
+    logging._srcfile = None  # noqa: SLF001 - so Python's logging guide has it
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     if problem:
         root.warning("there is no log file: %s", problem)
 
@@ -94,13 +98,27 @@ def configure(settings: Settings, limit: int = LIMIT) -> None:
 class OneLine(logging.Formatter):
     """One line for an event, its traceback too; the time is local, with its zone."""
 
+    _second: tuple[int, str, str] = (-1, "", "")  # the latest one that was asked for, up to its dot; and the zone
+    _line: tuple[logging.LogRecord | None, str] = (None, "")  # the latest event's, for several handlers
+
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        return super().format(record).translate(_CONTROLS)
+        of, line = self._line
+        if of is not record:
+            line = super().format(record)
+            line = line if line.isprintable() else line.translate(_CONTROLS)
+            self._line = (record, line)
+        return line
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
         """ISO 8601."""
-        return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
+        whole = int(record.created)
+        second, upto, zone = self._second
+        if second != whole:
+            upto, _, zone = datetime.fromtimestamp(whole).astimezone().isoformat(timespec="milliseconds").partition(".")
+            zone = zone[3:]
+            self._second = (whole, upto, zone)
+        return f"{upto}.{int(record.created % 1 * 1000):03d}{zone}"
 
 
 class LogFile(logging.FileHandler):

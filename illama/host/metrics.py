@@ -9,6 +9,7 @@ those of the registry, and beyond `MODELS` of them they share the label "other".
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, Literal, get_args
@@ -80,6 +81,11 @@ class Metrics:
         self._switches = counter("model_switches", "Loads that took another model's place.", "device")
         self._evictions = counter("model_evictions", "Models that were unloaded.", "reason")
         self._deaths = counter("engine_deaths", "Engines that ended by themselves; the next request starts one.")
+        # Looked up by each request's end: the library takes a lock for it, and makes strings of the labels.
+        self._request = functools.cache(self._requests.labels)
+        self._tokens = functools.cache(
+            lambda model: (self._prompt.labels(model), self._cached.labels(model), self._generated.labels(model))
+        )
         for reason in get_args(Eviction):
             self._evictions.labels(reason)  # there from the start, so that the first one is seen as an increase
 
@@ -92,12 +98,13 @@ class Metrics:
     ) -> None:
         """A request has ended, by an answer or by an error. `timings` are those of its answer, if it got that far."""
         name = self._model(model)
-        self._requests.labels(dialect, name, outcome(error)).inc()
+        self._request(dialect, name, outcome(error)).inc()
         if timings is None:
             return
-        self._prompt.labels(name).inc(timings["prompt_n"])
-        self._cached.labels(name).inc(timings["cached_n"])
-        self._generated.labels(name).inc(timings["predicted_n"])
+        prompt, cached, generated = self._tokens(name)
+        prompt.inc(timings["prompt_n"])
+        cached.inc(timings["cached_n"])
+        generated.inc(timings["predicted_n"])
         if timings["predicted_n"] > 0:
             self._ttft.labels(name).observe(timings["ttft_ms"] / 1000)
         if timings["predicted_n"] > 1:

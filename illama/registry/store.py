@@ -47,6 +47,7 @@ class Registry:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._watched = (root / INDEX, root)
         self._seen: tuple[object, View] | None = None
 
     def entries(self) -> list[Entry]:
@@ -252,7 +253,8 @@ class Registry:
 
     def _signature(self) -> object:
         # The folder's own time changes when a model's folder comes or goes, even by hand.
-        return tuple(_stamp(path) for path in (self.root / INDEX, self.root))
+        index, folder = self._watched
+        return _stamp(index), _stamp(folder)
 
     def _load(self) -> _State:
         """The models as the folders and the index together tell them."""
