@@ -35,6 +35,9 @@ _TAIL = 5
 # Seconds over which the rate in `ps` is averaged.
 _RATE_WINDOW = 3.0
 
+# Embedding calls that go to the engine together before the turn of the loop has ended.
+_CALLS_TOGETHER = 16
+
 _decode = msgspec.json.Decoder().decode
 
 
@@ -148,6 +151,9 @@ class Engine:
         """Give the engine an `embed` or `rerank` message (without id). Raises EngineDiedError if it is gone."""
         call = Call(next(self._ids), self.cancel)
         self._begin(call, {"id": call.id, **message})
+        # The turn that takes up hundreds of them is long, and the engine need not wait for its end to begin.
+        if len(self._unsent) >= _CALLS_TOGETHER:
+            self._flush()
         return call
 
     def _begin(self, work: Generation | Call, message: dict[str, Any]) -> None:

@@ -110,27 +110,38 @@ class Call:
     def __init__(self, id: int, cancel: Callable[[int], None]) -> None:
         self.id = id
         self._cancel = cancel
+        self._ended = False
+        self._on_end: list[Callable[[], None]] = []
         self._future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
 
     async def result(self) -> dict[str, Any]:
         """The engine's `result` message. Raises what it was refused with; when cancelled, the engine drops it."""
         try:
-            # Shielded, since the engine may be at work on it: it ends when the engine says so.
-            return await asyncio.shield(self._future)
+            return await self._future
         except asyncio.CancelledError:
-            self._cancel(self.id)
+            # The engine may be at work on it: it ends when the engine says so.
+            if not self._ended:
+                self._cancel(self.id)
             raise
 
     def when_ended(self, callback: Callable[[], None]) -> None:
-        """Call back soon after the engine is done with it."""
-        self._future.add_done_callback(lambda _: callback())
+        """Call back once the engine is done with it, or at once if it is."""
+        if self._ended:
+            callback()
+        else:
+            self._on_end.append(callback)
 
     def end(self, *, summary: dict[str, Any] | None = None, error: IllamaError | None = None) -> None:
         """Note how it ended. Only the first end counts."""
-        if self._future.done():
+        if self._ended:
             return
-        if error:
+        self._ended = True
+        if self._future.done():  # cancelled: nobody waits any more
+            pass
+        elif error:
             self._future.set_exception(error)
             self._future.exception()  # read here, so that nobody's not asking is no warning
         elif summary is not None:
             self._future.set_result(summary)
+        for callback in self._on_end:
+            callback()

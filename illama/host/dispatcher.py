@@ -131,8 +131,11 @@ class Dispatcher:
         seat = self._seat_for(entry, name, room)
         ticket = Ticket(next(self._ids), entry.name, time.monotonic(), keep_alive)
         place = self._places[ticket.id] = Place(self, seat, ticket)
-        place.future.add_done_callback(lambda _: self._places.pop(ticket.id, None))
         self._apply(seat, seat.slot.request(ticket))
+        if place.future.done():
+            del self._places[ticket.id]
+        else:
+            place.future.add_done_callback(lambda _: self._places.pop(ticket.id, None))
         return place
 
     async def device_of(self, entry: Entry, device: str | None = None) -> Device:
