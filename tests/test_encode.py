@@ -6,6 +6,7 @@ import base64
 import json
 import queue
 import struct
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from illama.engine.batching import BatchQueue, Item
-from illama.engine.encode import EncoderWorker
+from illama.engine.encode import EncoderWorker, Tokens
 from illama.engine.fake_encoder import FakeEncoder
 
 
@@ -26,7 +27,7 @@ class Bench:
         (folder / "fake.json").write_text(json.dumps({"log": str(self.log)}))
         encoder = FakeEncoder({"folder": str(folder), "device": "CPU", "task": task, **message})
         self.sent: list[dict[str, Any]] = []
-        self.worker = EncoderWorker(encoder, queue.SimpleQueue(), self.sent.append)
+        self.worker = EncoderWorker(encoder, queue.SimpleQueue(), self.sent.extend)
 
     def batches(self) -> list[list[str]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
@@ -135,6 +136,61 @@ def test_reranks_of_different_queries_share_a_batch(tmp_path):
     answers = bench.answers(one, two)
     assert (answers[1]["scores"], answers[2]["scores"]) == ([1.0, 0.0], [0.5])
     assert len(bench.batches()) == 1
+
+
+class Lanes(FakeEncoder):
+    """Two batches at a time, each of which says when it is begun and when it is waited for."""
+
+    lanes = 2
+
+    def __init__(self, message: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.story: list[tuple[str, int, bool]] = []
+
+    def start(self, batch: Sequence[Tokens], *, alone: bool = True) -> Callable[[], Sequence[Any]]:
+        finish = super().start(batch)
+        self.story.append(("begun", len(batch), alone))
+
+        def wait() -> Sequence[Any]:
+            self.story.append(("done", len(batch), alone))
+            return finish()
+
+        return wait
+
+
+def laned(folder: Path) -> tuple[EncoderWorker, Lanes, list[list[dict[str, Any]]]]:
+    (folder / "fake.json").write_text("{}")
+    encoder = Lanes({"folder": str(folder), "device": "CPU", "task": "embedding"})
+    sent: list[list[dict[str, Any]]] = []
+    return EncoderWorker(encoder, queue.SimpleQueue(), sent.append), encoder, sent
+
+
+def test_a_text_alone_has_all_of_the_device_and_many_share_it(tmp_path):
+    worker, encoder, sent = laned(tmp_path)
+    worker.take([embed(1, "alone")])
+    worker.step()
+    assert encoder.story == [("begun", 1, True), ("done", 1, True)]
+    encoder.story.clear()
+    worker.take([embed(id, "a b c") for id in range(2, 82)])
+    worker.step()
+    worker.step()
+    # The last ones are shared out, and the second batch is under way while the first one's results are sent.
+    assert encoder.story == [("begun", 40, False), ("begun", 40, False), ("done", 40, False), ("done", 40, False)]
+    assert [[message["id"] for message in together] for together in sent] == [
+        [1],
+        list(range(2, 42)),
+        list(range(42, 82)),
+    ]
+
+
+def test_what_is_cancelled_while_it_is_worked_on_is_refused_once_and_disturbs_nobody(tmp_path):
+    worker, _, sent = laned(tmp_path)
+    worker.take([embed(id, "a b c") for id in range(80)])
+    worker.step()
+    worker.take([{"op": "cancel", "id": 50}])
+    worker.step()
+    events = [(message["ev"], message["id"]) for together in sent for message in together]
+    assert sorted(events) == sorted(("refused" if id == 50 else "result", id) for id in range(80))
 
 
 def test_a_request_without_texts_is_answered_at_once(tmp_path):

@@ -62,20 +62,21 @@ class BatchQueue:
             del self._items[key]
             del self._sorted[bisect.bisect_left(self._sorted, key)]
 
-    def next(self) -> list[Item]:
-        """Take the next batch out; empty if nothing waits."""
+    def next(self, most: int | None = None) -> list[Item]:
+        """Take the next batch out, of at most so many texts; empty if nothing waits."""
         if not self._sorted:
             return []
+        texts = self._max_texts if most is None else min(most, self._max_texts)
         seed = min(self._left.values(), key=len) if self._short_first else next(iter(self._left.values()))
         self._short_first = not self._short_first
         first = next(iter(seed))
         low = bisect.bisect_left(self._sorted, first)
         high = low + 1
-        least, most = self._alike(first[0])
+        least, beyond = self._alike(first[0])
         # Grow to both sides, always by what is nearer in length.
-        while high - low < self._max_texts:
+        while high - low < texts:
             shorter = low > least
-            longer = high < most and self._sorted[high][0] * (high - low + 1) <= self._max_tokens
+            longer = high < beyond and self._sorted[high][0] * (high - low + 1) <= self._max_tokens
             if shorter and self._sorted[high - 1][0] * (high - low + 1) > self._max_tokens:
                 shorter = False
             if shorter and longer:

@@ -5,11 +5,13 @@ Knows: requests, their order, what an encoder can be asked. Does not know: OpenV
 
 from __future__ import annotations
 
+import array
 import base64
 import itertools
 import queue
-import struct
+import sys
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -33,6 +35,7 @@ class Encoder(Protocol):
     facts: Facts
     max_texts: int  # of a batch
     max_tokens: int  # of a batch, its padding too
+    lanes: int  # batches that are worked on at the same time, if there is enough to do
     block: int  # a batch's texts have the same number of whole blocks of so many tokens; 0: any go together
 
     def tokenize(self, texts: Sequence[tuple[str | list[int], str]]) -> list[Tokens]:
@@ -47,11 +50,12 @@ class Encoder(Protocol):
     def shorten(self, tokens: Tokens) -> Tokens:
         """The tokens cut to the model's context."""
 
-    def vectors(self, batch: Sequence[Tokens]) -> list[Sequence[float]]:
-        """The vector of each text. Raises DeviceError."""
+    def start(self, batch: Sequence[Tokens], *, alone: bool = True) -> Callable[[], Sequence[Any]]:
+        """Begin a batch; what is returned waits for its results: of each text the vector, or of each pair the score.
 
-    def scores(self, batch: Sequence[Tokens]) -> list[float]:
-        """The relevance of each pair, from 0 to 1. Raises DeviceError."""
+        `alone`: nothing else is under way, and nothing will be soon. Otherwise at most `lanes` are under way at once.
+        A vector is little-endian float32, a score a number from 0 to 1. Both raise DeviceError.
+        """
 
 
 @dataclass
@@ -63,20 +67,26 @@ class _Request:
     missing: int
 
 
+# Texts that wait from which on they are shared among the lanes: fewer are done sooner by the whole device.
+_SHARED_FROM = 32
+
+
 class EncoderWorker:
-    """The loop. `send` writes a message to the host."""
+    """The loop. `send` writes messages to the host: all that a batch has completed go together."""
 
     def __init__(
         self,
         encoder: Encoder,
         commands: queue.SimpleQueue[dict[str, Any]],
-        send: Callable[[dict[str, Any]], None],
+        send: Callable[[list[dict[str, Any]]], None],
     ) -> None:
         self._encoder = encoder
         self._commands = commands
         self._send = send
         self._queue = BatchQueue(encoder.max_texts, encoder.max_tokens, encoder.block)
         self._requests: dict[int, _Request] = {}
+        self._under_way: deque[tuple[list[Item], Callable[[], Sequence[Any]]]] = deque()
+        self._unsent: list[dict[str, Any]] = []
 
     def run(self) -> None:
         """Serve until the process ends. Raises DeviceError when a batch failed."""
@@ -85,31 +95,46 @@ class EncoderWorker:
             waiting: list[dict[str, Any]] = []
             while True:
                 try:
-                    waiting.append(self._commands.get(block=not (self._queue or waiting)))
+                    waiting.append(self._commands.get(block=not (self._queue or self._under_way or waiting)))
                 except queue.Empty:
                     break
             self.take(waiting)
             self.step()
 
     def step(self) -> None:
-        """Run one batch and send what is complete."""
-        batch = self._queue.next()
-        if not batch:
+        """Begin as many batches as there are lanes for, wait for the oldest one, and send what is complete."""
+        self._fill()
+        if not self._under_way:
             return
-        tokens = [item.payload for item in batch]
-        if self._encoder.facts["task"] == "rerank":
-            results: Sequence[Any] = self._encoder.scores(tokens)
-        else:
-            results = self._encoder.vectors(tokens)
-        for item, result in zip(batch, results, strict=True):
-            request = self._requests[item.id]
+        batch, results = self._under_way.popleft()
+        found = results()
+        # The other lane has something to do while this one's results are packed and sent.
+        done: set[int] = set()
+        for item, result in zip(batch, found, strict=True):
+            request = self._requests.get(item.id)
+            if request is None:  # cancelled while it was worked on
+                continue
             request.results[item.at] = result if request.op == "rerank" else _packed(result, request.dimensions)
             request.missing -= 1
-        done = {item.id for item in batch if not self._requests[item.id].missing}
+            if not request.missing:
+                done.add(item.id)
         for id in sorted(done):
             self._finish(id)
         if not done:
-            self._send({"ev": "alive"})
+            self._tell({"ev": "alive"})
+        self._flush()
+
+    def _fill(self) -> None:
+        lanes = self._encoder.lanes
+        while self._queue and len(self._under_way) < lanes:
+            waiting, free = len(self._queue), lanes - len(self._under_way)
+            alone = lanes == 1 or (free == lanes and waiting < _SHARED_FROM)
+            # What is left at the end is shared out, so that no lane is idle while another has all of it.
+            batch = self._queue.next(None if alone else max(-(-waiting // free), 1))
+            tokens = [item.payload for item in batch]
+            self._under_way.append((batch, self._encoder.start(tokens, alone=alone)))
+            if alone:
+                return
 
     def take(self, messages: Sequence[dict[str, Any]]) -> None:
         """Queue what is asked for, and drop what is cancelled."""
@@ -133,6 +158,7 @@ class EncoderWorker:
             self._queue.drop(id)
             self._requests.pop(id, None)
             self._refuse(id, RequestError("The request was cancelled."))
+        self._flush()
 
     def _tokenize(self, messages: Sequence[dict[str, Any]]) -> dict[int, list[Tokens]]:
         texts = [(text, message.get("kind", "document")) for message in messages for text in self._clipped(message)]
@@ -173,16 +199,31 @@ class EncoderWorker:
     def _finish(self, id: int) -> None:
         request = self._requests.pop(id)
         key = "scores" if request.op == "rerank" else "vectors"
-        self._send({"ev": "result", "id": id, key: request.results, "tokens": request.tokens})
+        self._tell({"ev": "result", "id": id, key: request.results, "tokens": request.tokens})
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        self._unsent.append(message)
+
+    def _flush(self) -> None:
+        if self._unsent:
+            self._send(self._unsent)
+            self._unsent = []
 
     def _refuse(self, id: int, error: IllamaError) -> None:
-        self._send({"ev": "refused", "id": id, "error": pack_error(error)})
+        self._tell({"ev": "refused", "id": id, "error": pack_error(error)})
 
 
-def _packed(vector: Sequence[float], dimensions: int | None) -> str:
+def _packed(vector: bytes, dimensions: int | None) -> str:
     """A vector as the protocol has it. With fewer dimensions it is cut and made of length 1 again."""
-    if dimensions is not None and dimensions < len(vector):
-        vector = vector[:dimensions]
-        length = sum(value * value for value in vector) ** 0.5 or 1.0
-        vector = [value / length for value in vector]
-    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+    if dimensions is not None and dimensions * 4 < len(vector):
+        cut = _swapped(array.array("f", vector[: dimensions * 4]))
+        length = sum(value * value for value in cut) ** 0.5 or 1.0
+        vector = _swapped(array.array("f", [value / length for value in cut])).tobytes()
+    return base64.b64encode(vector).decode()
+
+
+def _swapped(numbers: array.array[float]) -> array.array[float]:
+    """Little-endian from this machine's order, or the other way round."""
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from openvino import opset13 as ops
 from illama.engine.backend import DeviceError, reason
 from illama.engine.encode import Tokens
 from illama.engine.genai import explain, versions
+from illama.engine.lanes import Lanes
 from illama.engine.protocol import Facts
 from illama.engine.settings import chosen, context_of
 from illama.errors import LoadError, RequestError
@@ -40,6 +42,9 @@ BLOCK = {"CPU": 16}
 _LEAST_ROWS = 8
 # Tokens of a text and texts of a batch with which a precision is tried: few rows, many, and attention's second block.
 _PROBES = ((4, 2), (14, 12), (29, 3))
+# Bytes of weights up to which a model is compiled once more for batches side by side: a second copy costs memory, and
+# what it saves is a smaller part of what a larger model computes.
+_SHARED_WEIGHTS = 128 * 2**20
 # Requests that may be in the engine at once: they cost little until it is their turn, and only those can be merged.
 SLOTS = 1024
 _DEFAULT_CONTEXT = 512
@@ -89,11 +94,15 @@ class OpenvinoEncoder:
         self.max_texts, self.max_tokens = MAX_TEXTS, MAX_TOKENS.get(kind, MAX_TOKENS["CPU"])
         self.block = BLOCK.get(kind, 0)
         config = _json(folder / "config.json")
-        self._tokenizer = genai.Tokenizer(str(folder))
+        # One thread: what more of them save a batch of short texts is less than they spend on waiting for each other.
+        threads = {"INFERENCE_NUM_THREADS": 1}
+        self._tokenizer = genai.Tokenizer(str(folder), **threads)
         vocabulary = self._tokenizer.get_vocab()
         self._size = max(vocabulary.values(), default=0) + 1
         asks = self._reranks and _asks(config)
-        self._pairs = genai.Tokenizer(str(folder), add_second_input=True) if self._reranks and not asks else None
+        self._pairs = None
+        if self._reranks and not asks:
+            self._pairs = genai.Tokenizer(str(folder), add_second_input=True, **threads)
         core = openvino.Core()
         model = core.read_model(folder / "openvino_model.xml")
         if asks:
@@ -117,14 +126,20 @@ class OpenvinoEncoder:
             "versions": versions(),
         }
         for properties in self._choices(core, kind, message):
-            self._request = core.compile_model(model, device, properties).create_infer_request()
-            if properties.get("INFERENCE_PRECISION_HINT") != "bf16" or self._is_steady():
+            self._requests = Lanes(core, model, device, properties)
+            exact = properties.get("INFERENCE_PRECISION_HINT") != "bf16"
+            if exact or self._is_steady():
                 break
+        if (folder / "openvino_model.bin").stat().st_size <= _SHARED_WEIGHTS:
+            self._requests.share()
+            if not exact and not self._is_steady(alone=False):
+                self._requests.unshare()
+        self.lanes = self._requests.count
         # What is compiled late is paid for now, and the vectors' size becomes known.
         if self._reranks:
-            self.scores(self.pair("a", ["b"]))
+            self.start(self.pair("a", ["b"]))()
         else:
-            self.facts["dimensions"] = len(self.vectors(self.tokenize([("a", "document")]))[0])
+            self.facts["dimensions"] = len(self.start(self.tokenize([("a", "document")]))()[0]) // 4
 
     def _choices(self, core: openvino.Core, kind: str, message: dict[str, Any]) -> list[dict[str, Any]]:
         """How the model may be compiled, the best first; the last one does everywhere.
@@ -145,7 +160,7 @@ class OpenvinoEncoder:
         precisions = ["bf16", "f32"] if native and not self._reranks else ["f32"]
         return [{**shared, "INFERENCE_PRECISION_HINT": each} for each in precisions]
 
-    def _is_steady(self) -> bool:
+    def _is_steady(self, *, alone: bool = True) -> bool:
         """Whether texts get the same vectors, to the last bit, alone and in batches as `BatchQueue` makes them."""
         for length, company in _PROBES:
             # Of slightly different lengths, and none like another.
@@ -153,8 +168,8 @@ class OpenvinoEncoder:
                 Tokens([(7919 * at + 104729 * place) % self._size for place in range(length - at % 3)])
                 for at in range(company)
             ]
-            together = self.vectors(texts)
-            if any(self.vectors([texts[at]])[0] != together[at] for at in (0, company - 1)):
+            together = self.start(texts, alone=alone)()
+            if any(self.start([texts[at]])()[0] != together[at] for at in (0, company - 1)):
                 return False
         return True
 
@@ -214,24 +229,44 @@ class OpenvinoEncoder:
         kept = [*tokens.ids[: limit - end], *tokens.ids[-end:]]
         return Tokens(kept, None if tokens.types is None else tokens.types[:limit])
 
-    def vectors(self, batch: Sequence[Tokens]) -> list[Sequence[float]]:
-        """The vector of each text."""
-        output, mask = self._infer(batch)
+    def start(self, batch: Sequence[Tokens], *, alone: bool = True) -> Callable[[], Sequence[Any]]:
+        """Begin a batch; what is returned waits for its vectors (little-endian float32) or scores."""
+        inputs, mask = self._inputs_of(batch)
+        request = self._requests.take(alone=alone)
+        try:
+            request.start_async(inputs)
+        except RuntimeError as error:
+            raise DeviceError(reason(error)) from error
+        return partial(self._results, request, mask)
+
+    def _results(self, request: Any, mask: Any) -> Sequence[Any]:
+        try:
+            request.wait()
+            output = np.asarray(request.get_tensor(self._output).data, np.float32)
+            results = self._scores(output) if self._reranks else self._vectors(output, mask)
+            if "beam_idx" in self._inputs:
+                request.reset_state()
+        except RuntimeError as error:
+            raise DeviceError(reason(error)) from error
+        self._requests.give_back(request)
+        return results
+
+    def _vectors(self, output: Any, mask: Any) -> list[bytes]:
         if not self._pooled:
             output = _pool(output, mask, self._pooling)
         if self._options.get("normalize", True):
             output = output / np.maximum(np.linalg.norm(output, axis=1, keepdims=True), 1e-12)
-        return list(output.tolist())
+        return [row.tobytes() for row in output.astype("<f4", copy=False)]
 
-    def scores(self, batch: Sequence[Tokens]) -> list[float]:
+    def _scores(self, logits: Any) -> list[float]:
         """The relevance of each pair: the probability that the model gives to "relevant"."""
-        logits, _ = self._infer(batch)
         if logits.shape[1] == 1:
             return [_sigmoid(float(value)) for value in logits[:, 0]]
         # Two classes: the second is "relevant".
         return [_sigmoid(float(second - first)) for first, second in logits[:, :2]]
 
-    def _infer(self, batch: Sequence[Tokens]) -> tuple[Any, Any]:
+    def _inputs_of(self, batch: Sequence[Tokens]) -> tuple[dict[str, Any], Any]:
+        """What the model takes, and the mask of the tokens that are not padding."""
         longest = max(len(tokens.ids) for tokens in batch)
         shape = (len(batch), max(longest, math.ceil(_LEAST_ROWS / len(batch))))
         ids = np.full(shape, max(self._tokenizer.get_pad_token_id(), 0), np.int64)
@@ -249,14 +284,7 @@ class OpenvinoEncoder:
             "position_ids": np.maximum(mask.cumsum(axis=1) - 1, 0),
             "beam_idx": np.arange(len(batch), dtype=np.int32),
         }
-        try:
-            self._request.infer({name: value for name, value in inputs.items() if name in self._inputs})
-            output = np.array(self._request.get_tensor(self._output).data, np.float32)
-            if "beam_idx" in self._inputs:
-                self._request.reset_state()
-        except RuntimeError as error:
-            raise DeviceError(reason(error)) from error
-        return output, mask
+        return {name: value for name, value in inputs.items() if name in self._inputs}, mask
 
     @property
     def _asks(self) -> bool:

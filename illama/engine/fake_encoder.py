@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ _WORDS = 2**16  # ids that a token can have
 class FakeEncoder:
     """A token is a word."""
 
-    max_texts, max_tokens, block = 64, 4096, 0
+    max_texts, max_tokens, block, lanes = 64, 4096, 0, 1
 
     def __init__(self, message: dict[str, Any]) -> None:
         self._options = load_options(message)
@@ -73,11 +75,17 @@ class FakeEncoder:
         limit = self.facts["context_length"]
         return Tokens(tokens.ids[:limit], tokens.types[:limit] if tokens.types is not None else None)
 
-    def vectors(self, batch: Sequence[Tokens]) -> list[Sequence[float]]:
-        self._work(batch)
-        return [self._vector(tokens.ids) for tokens in batch]
+    def start(self, batch: Sequence[Tokens], *, alone: bool = True) -> Callable[[], Sequence[Any]]:
+        if self.facts["task"] == "rerank":
+            return partial(self._scores, batch)
+        return partial(self._vectors, batch)
 
-    def scores(self, batch: Sequence[Tokens]) -> list[float]:
+    def _vectors(self, batch: Sequence[Tokens]) -> list[bytes]:
+        self._work(batch)
+        size = self.facts["dimensions"]
+        return [struct.pack(f"<{size}f", *self._vector(tokens.ids)) for tokens in batch]
+
+    def _scores(self, batch: Sequence[Tokens]) -> list[float]:
         self._work(batch)
         scores = []
         for tokens in batch:

@@ -47,7 +47,7 @@ def main() -> None:
     _send(pipe, {"ev": "ready", "facts": backend.facts})
     try:
         if backend.facts["task"] in protocol.ENCODER_TASKS:
-            EncoderWorker(backend, inbox.queue, lambda message: _send(pipe, message)).run()
+            EncoderWorker(backend, inbox.queue, lambda messages: _send(pipe, *messages)).run()
         Worker(backend, inbox, pipe).run()
     except DeviceError as error:
         failure = EngineError(f"The device failed: {error}", hint="The next request starts a new engine.")
@@ -110,7 +110,7 @@ class Worker:
     def _flush(self) -> None:
         """Send what there is to tell, in one write."""
         if self._unsent:
-            _write(self._pipe, b"".join(map(protocol.encode, self._unsent)))
+            _send(self._pipe, *self._unsent)
             self._unsent.clear()
 
     def _handle(self, message: dict[str, Any]) -> None:
@@ -220,8 +220,8 @@ def _die_with_parent() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _send(pipe: IO[bytes], message: dict[str, Any]) -> None:
-    _write(pipe, protocol.encode(message))
+def _send(pipe: IO[bytes], *messages: dict[str, Any]) -> None:
+    _write(pipe, b"".join(map(protocol.encode, messages)))
 
 
 def _write(pipe: IO[bytes], lines: bytes) -> None:
