@@ -153,8 +153,8 @@ def test_what_a_real_kernel_prints_works_when_pasted(home: Path, token: str, pas
             plain = result_of(client, "%illama url")
             made = result_of(client, "a = %illama openai openai --key pasted\na")
             settings = result_of(client, "print(a.base_url, a.api_key)").split()
-            pasted = openai.OpenAI(base_url=settings[0], api_key=settings[1], max_retries=0)
-            answer = pasted.chat.completions.create(model="echo", messages=[{"role": "user", "content": "hello"}])
+            with openai.OpenAI(base_url=settings[0], api_key=settings[1], max_retries=0) as pasted:
+                answer = pasted.chat.completions.create(model="echo", messages=[{"role": "user", "content": "hello"}])
         finally:
             client.stop_channels()
             end_host({"ILLAMA_HOME": str(home)})

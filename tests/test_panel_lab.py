@@ -92,7 +92,8 @@ def stop(panel: Any, home: Path, model: str = "echo") -> None:
     ask(panel, SLOW, "word", model)
     panel.get_by_role("button", name="Stop").click()
     panel.get_by_role("button", name="Send").wait_for(timeout=WAIT)
-    assert eventually(lambda: not any(model["running"] for model in client(home).ps()), "the answer has ended")
+    with client(home) as asking:
+        assert eventually(lambda: not any(model["running"] for model in asking.ps()), "the answer has ended")
 
 
 def put_into_a_cell(page: Any, panel: Any, model: str = "echo") -> None:
@@ -158,7 +159,8 @@ def test_all_goes_on_while_a_cell_runs_after_a_restart_and_without_a_kernel(brow
     everything(panel, home, tiny_ir(home.parent / "second"), lambda: put_into_a_cell(page, panel, "second"))
     keep(page, "panel-lab-docked")
     assert running(page, 1)
-    assert [model["name"] for model in client(home).list()] == ["echo"]
+    with client(home) as asking:
+        assert [model["name"] for model in asking.list()] == ["echo"]
 
     # Lab's shortcuts would cut cells (x), delete them (d, d) and restart the kernel (0, 0).
     page.locator(".jp-CodeCell >> nth=2").locator(".jp-InputPrompt").click()

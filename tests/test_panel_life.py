@@ -121,11 +121,13 @@ def counted(page: Any) -> dict[str, int]:
 def test_an_idle_page_costs_little_a_hidden_one_nothing_and_neither_keeps_anything_alive(
     browser: Any, home: Path, env: dict[str, str]
 ):
-    with jupyter_server(home) as server:
+    with (
+        jupyter_server(home) as server,
+        Client(settings=Settings.load({"ILLAMA_HOME": str(home)}), start=False) as client,
+    ):
         page = open_panel(browser, server)
         ask(page, "load it")
         page.locator(".answer").get_by_text("load it").wait_for(timeout=WAIT)
-        client = Client(settings=Settings.load({"ILLAMA_HOME": str(home)}), start=False)
         active = activity(server)
         page.wait_for_timeout(5000)  # until the rhythm of an answer has given way to that of an idle host
         left = client.ps()[0]["until_seconds"]
