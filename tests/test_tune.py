@@ -138,6 +138,7 @@ class Engine(trials.Trial):
 
     speeds: Mapping[str, float] = {}
     broken: Sequence[str] = ()
+    dying: Sequence[str] = ()
     at_start: Any = None
     alive: set[str] = set()  # noqa: RUF012 - one for all, on purpose
 
@@ -158,6 +159,8 @@ class Engine(trials.Trial):
     def run(self, requests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if not self.running:
             self.start()
+        if self.name in self.dying:
+            raise EngineError(f"{self.name} has ended")
         answers = []
         for request in requests:
             words, tokens = len(request["messages"][0]["content"].split()), request["max_tokens"]
@@ -245,6 +248,28 @@ def test_what_does_not_load_is_told_and_the_rest_goes_on(settings: Settings) -> 
     found = run(QUICK, settings, lambda _: None, make)
     assert found.kept == {"kv_precision": "bf16"}
     assert "cannot be loaded: there is no such thing" in result.lines(found)
+
+
+def test_an_engine_that_dies_under_a_setting_is_told_and_the_rest_goes_on(settings: Settings) -> None:
+    make = made(dying=["kv_precision=f16"], speeds={"kv_precision=bf16": 0.5})
+    found = run(QUICK, settings, lambda _: None, make)
+    assert found.kept == {"kv_precision": "bf16"}
+    assert "gives no answer: kv_precision=f16 has ended" in result.lines(found)
+
+
+def test_without_the_defaults_there_is_nothing_to_hold_against(settings: Settings) -> None:
+    with pytest.raises(EngineError, match="the defaults has ended"):
+        run(QUICK, settings, lambda _: None, made(dying=[result.START]))
+
+
+def test_what_is_not_tried_again_stays_as_it_was_tuned(settings: Settings) -> None:
+    speeds = {"pinning=0": 0.8, "kv_precision=bf16": 0.9}
+    run(QUICK, settings, lambda _: None, made(speeds=speeds))
+    only = dataclasses.replace(QUICK, only=("kv_precision",))
+    found = run(only, settings, lambda _: None, made(speeds={**speeds, "kv_precision=bf16": 1.1}))
+    assert (found.kept, tuned(settings)["options"]) == ({}, {"pinning": False})
+    assert "It began with what was tuned before: pinning=0." in found.notes
+    assert "What was tuned before is taken back: kv_precision=bf16." in found.notes
 
 
 def test_a_gain_that_does_not_come_again_is_not_kept(settings: Settings) -> None:

@@ -55,7 +55,7 @@ def load_message(settings: Settings, entry: Entry, device: devices.Device) -> di
     registry = Registry(settings.registry_dir)
     room = memory.device(device.name, device.memory, device.pdev)
     budget = devices.kv_budget(room, device.memory is not None, entry.size)
-    return loading.message(settings, registry, registry.get(entry.name), device, budget)
+    return loading.message(settings, registry, entry, device, budget)
 
 
 def crowded(entry: Entry, device: devices.Device, count: int = 2) -> bool:

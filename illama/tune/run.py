@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,8 +92,12 @@ class Tuning:
             raise UnsupportedError(
                 f"There is nothing to tune on {self.device.name}.", hint="It has one way to run a model."
             )
-        # It begins with what somebody set, and without what an earlier tuning found.
-        self.bare = dataclasses.replace(self.entry, tuned={})
+        # It begins with what somebody set, and with what an earlier tuning found for that which is not tried now.
+        found = tuned.told(self.entry, self.device)["in_force"] if self.entry.tuned else {}
+        self.earlier = {name: value for name, value in found.items() if name not in self.options.settings}
+        self.bare = dataclasses.replace(self.entry, tuned={**self.entry.tuned, "options": self.earlier})
+        if self.earlier:
+            self.result.notes.append(f"It began with what was tuned before: {_joined(self.earlier)}.")
         self.tried = candidates(self.device.name, cores(self.device.cores), self.options.settings, self.entry.options)
         fixed = [name for name in self.options.settings if name in self.entry.options]
         if fixed:
@@ -104,7 +108,7 @@ class Tuning:
         self.message = parties.load_message(self.settings, self.bare, self.device)
         self.result.about = {
             "date": facts.now(),
-            "model": facts.model(self.bare.to_json()),
+            "model": facts.model(dataclasses.replace(self.bare, tuned={"in_force": self.earlier}).to_json()),
             "versions": facts.versions(self.settings),
             "machine": facts.machine(),
             "device": facts.described(self.device),
@@ -193,8 +197,13 @@ class Tuning:
             self.result.rows += rows
             if len(started) == 1:
                 return None
-            found = self._turns(option, started, apart=apart)
+            found, failed = self._turns(option, started, apart=apart)
+            started = [trial for trial in started if trial.name in found]
             told = self._compared(started, apart=apart) if option == "kv_precision" else {}
+        self.result.rows += [
+            Row(option, engines[name], Verdict(False, f"gives no answer: {why}"), kept=False)
+            for name, why in failed.items()
+        ]
         before = found[base.name]
         self.result.start = self.result.start or before
         judged = [
@@ -217,7 +226,9 @@ class Tuning:
             if not apart:
                 base.start()
                 together.start()
-            found = self._turns(TOGETHER, [base, together], apart=apart)
+            found, failed = self._turns(TOGETHER, [base, together], apart=apart)
+            if failed:
+                raise EngineError(f"The engine with {TOGETHER} gave no answer: {failed[TOGETHER]}")
             texts = self._compared([base, together], apart=apart)[TOGETHER]
         verdict = choose.confirmed(list(kept), found[TOGETHER], found[START], self.options.longest_step)
         self.result.together = Row(TOGETHER, kept.copy(), verdict, verdict.good, found[TOGETHER], found[START], texts)
@@ -231,10 +242,14 @@ class Tuning:
         stack.callback(trial.close)
         return trial
 
-    def _turns(self, what: str, engines: list[Trial], *, apart: bool) -> dict[str, Outcome]:
+    def _turns(self, what: str, engines: list[Trial], *, apart: bool) -> tuple[dict[str, Outcome], dict[str, str]]:
+        """What the engines did, and why some did nothing."""
         self.say("counting the tokens of words")
         # All are asked the same: what it leaves in one's memory would be held against it.
-        sizes, *_ = [trials.sizes(engine) for engine in (engines[:1] if apart else engines)]
+        sizes = trials.sizes(engines[0])
+        for engine in [] if apart else engines[1:]:
+            with suppress(IllamaError):  # it fails again when it is measured, and that is told
+                trials.sizes(engine)
         room = engines[0].facts["context_length"] - 2 * self.options.answer_tokens
         prompt = min(self.options.prompt_tokens, room - 64)
         turns = Turns(
@@ -245,7 +260,7 @@ class Tuning:
         self._company = self._company or any(
             model.get("running") or model.get("queued") for model in (self.client.ps() if self.client else [])
         )
-        return found
+        return found, turns.failed
 
     def _compared(self, engines: list[Trial], *, apart: bool) -> dict[str, str]:
         """Whether the engines write the same text as the first of them."""
@@ -273,17 +288,17 @@ class Tuning:
         result = self.result
         if self.options.dry_run or not self.tried:
             return
-        before = self.entry.tuned.get("options")
-        if before and not result.kept:
-            result.notes.append(f"What was tuned before is taken back: {_joined(before)}.")
         found = {
-            "options": dict(result.kept),
+            "options": {**self.earlier, **result.kept},
             **tuned.found_at(self.device),
             "date": result.about["date"],
             "figures": result.figures() if result.kept else [],
         }
         self.registry.update(self.entry.name, lambda entry: dataclasses.replace(entry, tuned=found))
         result.stored = True
+        gone = {name: old for name, old in self.entry.tuned.get("options", {}).items() if name not in found["options"]}
+        if gone:
+            result.notes.append(f"What was tuned before is taken back: {_joined(gone)}.")
 
 
 def _joined(options: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ Knows: the processes, the rounds, what an engine takes of the memory. Does not k
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,10 +99,14 @@ class Turns:
     apart: bool
     say: Callable[[str], None]
     strangers: list[float] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
     _memory: dict[str, list[float]] = field(default_factory=dict)
 
     def run(self, count: int) -> dict[str, Outcome]:
-        """What each engine did in so many rounds. Raises EngineError if one of them gave no answer."""
+        """What each engine did in so many rounds; why those are not among them that gave no answer is in `failed`.
+
+        Raises EngineError if the first of them gave none, against which the others are held.
+        """
         plan = [
             Measure("streams", 1, self.tokens),
             Measure("streams", STREAMS, self.tokens),
@@ -115,11 +120,11 @@ class Turns:
                 self._warm_up(trial)
         rounds.run(count)
         self.strangers += rounds.strangers
-        failed = next(((name, errors[0]) for name, errors in rounds.errors.items()), None)
-        if failed:
-            raise EngineError(f"The engine with {failed[0]} gave no answer: {failed[1]}")
-        figures = rounds.figures()
-        return {trial.name: self._outcome(trial.name, figures, len(plan)) for trial in self.trials}
+        self.failed = {name: errors[0] for name, errors in rounds.errors.items()}
+        if self.trials[0].name in self.failed:
+            raise EngineError(f"{self.trials[0].title} gave no answer: {self.failed[self.trials[0].name]}")
+        figures, good = rounds.figures(), [trial.name for trial in self.trials if trial.name not in self.failed]
+        return {name: self._outcome(name, figures, len(plan)) for name in good}
 
     def _outcome(self, name: str, figures: Sequence[Figure], measures: int) -> Outcome:
         found = {
@@ -141,7 +146,8 @@ class Turns:
         for trial in self.trials:
             if trial is target and not trial.running:
                 self._all_but(trial)
-                trial.start()
+                with suppress(IllamaError):
+                    trial.start()
                 self._warm_up(trial)
 
     def _all_but(self, kept: Trial) -> None:
@@ -152,11 +158,9 @@ class Turns:
     def _warm_up(self, trial: Trial) -> None:
         """What is compiled late, and the memory that a first prompt takes, are nobody's figures."""
         self.say(f"warming up: {trial.name}")
-        for measure in (Measure("streams", STREAMS, _WARM_UP), Measure("prompts", self.prompt)):
-            try:
+        with suppress(IllamaError):  # it fails again when it is asked, and that is told
+            for measure in (Measure("streams", STREAMS, _WARM_UP), Measure("prompts", self.prompt)):
                 measure.run(trial.run, "warm-up", self.sizes)
-            except IllamaError as problem:
-                raise EngineError(f"{trial.title} gave no answer: {problem.message}", hint=problem.hint) from problem
 
     def _look(self, target: Target) -> None:
         pid = next(iter(target.processes()[target.name]), None)
