@@ -157,8 +157,15 @@ class Prompts:
             return []
         if not special:
             return list(self.tokenizer.decode([list(ids) for ids in batches]))
+        # Rows of one length at a time: shorter ones would be filled up with a special token, which then is text, too.
         kept = [[i for i in ids if i not in self.ends] for ids in batches]
-        return list(self.tokenizer.decode(kept, skip_special_tokens=False))
+        texts = [""] * len(kept)
+        for length in {len(ids) for ids in kept} - {0}:
+            places = [at for at, ids in enumerate(kept) if len(ids) == length]
+            found = self.tokenizer.decode([kept[at] for at in places], skip_special_tokens=False)
+            for at, text in zip(places, found, strict=True):
+                texts[at] = text
+        return texts
 
 
 class Defaults:
