@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
+from html import escape
+from pathlib import Path
 from typing import Any
 
 import openai
 import pydantic
 import pytest
-from support_host import RunningHost, running_host
+from support_host import RunningHost, events, running_host
 from support_models import real_model_cache
 from support_schema import misfit
 
@@ -47,6 +50,16 @@ ALL_KINDS: dict[str, Any] = {
         "long": {"type": "string", "maxLength": 4000},
     },
 }
+
+
+# A template of Hermes' kind, for a model whose own knows no tools.
+HERMES = """\
+{% for message in messages %}<|im_start|>{{ message.role }}
+{{ message.content }}{% for call in message.tool_calls %}<tool_call>
+{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments }}}
+</tool_call>{% endfor %}<|im_end|>
+{% endfor %}{% if tools %}<|im_start|>assistant
+{% endif %}"""
 
 
 class City(pydantic.BaseModel):
@@ -132,6 +145,50 @@ def test_grammars_of_all_kinds_compile_and_what_they_guide_fits(host: RunningHos
             assert isinstance(json.loads(choice["message"]["content"]), dict)
 
 
+def with_template(registry: Path, template: str) -> Path:
+    """A registry with the small model under another chat template."""
+    shutil.copytree(real_model_cache() / "registry" / MODEL, registry / MODEL)
+    tokenizer, metadata = registry / MODEL / "openvino_tokenizer.xml", registry / MODEL / "illama.json"
+    text = tokenizer.read_text(encoding="utf-8")
+    value = escape(template).replace("\n", "&#10;")
+    changed = re.sub('<chat_template value="[^"]*"', lambda _: f'<chat_template value="{value}"', text)
+    assert changed != text
+    tokenizer.write_text(changed, encoding="utf-8")
+    entry = json.loads(metadata.read_text())
+    entry["files"][tokenizer.name] = tokenizer.stat().st_size
+    metadata.write_text(json.dumps(entry))
+    return registry
+
+
+def test_a_strict_call_that_the_model_chooses_to_make_fits_whatever_it_has_seen_before(tmp_path: Path) -> None:
+    # The calls that it has seen, and goes on to write, have other arguments than the schema allows.
+    talk: list[dict[str, Any]] = []
+    for room in ("hall", "kitchen", "hall"):
+        call = {
+            "id": room,
+            "type": "function",
+            "function": {"name": "set_light", "arguments": f'{{"where": "{room}"}}'},
+        }
+        talk += [{"role": "user", "content": f"Light the {room}."}, {"role": "assistant", "tool_calls": [call]}]
+    talk.append({"role": "user", "content": "Light the kitchen."})
+    registry = with_template(tmp_path / "registry", HERMES)
+    with running_host(tmp_path, ILLAMA_ENGINE="openvino", ILLAMA_REGISTRY_DIR=str(registry)) as host:
+        made = {}
+        for strict in (False, True):
+            tool = {"type": "function", "function": {**TOOL["function"], "strict": strict}}
+            body = {"model": MODEL, "messages": talk, "tools": [tool], "temperature": 0, "max_tokens": 120}
+            answer = host.http.post("/v1/chat/completions", json=body).json()
+            assert answer["choices"][0]["finish_reason"] == "tool_calls", answer
+            made[strict] = answer["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"]
+        assert misfit(json.loads(made[False]), LIGHT)
+        assert misfit(json.loads(made[True]), LIGHT) == ""
+        with host.http.stream("POST", "/v1/chat/completions", json={**body, "stream": True}) as response:
+            deltas = [frame["choices"][0]["delta"] for frame in events(response)]
+        streamed = [part["function"]["arguments"] for delta in deltas for part in delta.get("tool_calls") or ()]
+        assert len(streamed) > 2
+        assert misfit(json.loads("".join(streamed)), LIGHT) == ""
+
+
 def test_several_answers_of_one_seed_differ(host: RunningHost) -> None:
     # That they come again is another test's, of one answer: in company the numbers differ slightly.
     body = {"n": 3, "seed": 5, "temperature": 1.0, "max_tokens": 16}
@@ -158,3 +215,8 @@ def test_special_tokens_stay_in_the_text_where_a_format_needs_them_but_not_those
     prompts = Prompts(tokenizer, 64, {2})
     assert prompts.decode([ids]) == ["Grüße 世界 😀"]
     assert prompts.decode([ids], special=True) == ["<|im_start|>Grüße 世界 😀"]
+    # As a stream decodes them: rows of any length at once.
+    rows = [ids[:3], ids, [], [2], ids[:1]]
+    alone = [text for row in rows for text in prompts.decode([row], special=True)]
+    assert prompts.decode(rows, special=True) == alone
+    assert alone[1:] == ["<|im_start|>Grüße 世界 😀", "", "", "<|im_start|>"]

@@ -132,7 +132,7 @@ class FakeBackend:
             text = text[end:].lstrip()
         if options.get("echo"):
             text = json.dumps({key: value for key, value in request.items() if key not in ("op", "arrived")})
-        elif request.get("structured"):
+        elif "tags" not in (request.get("structured") or {"tags": ""}):
             text = "{}"
         pieces = self._tokens(options.get("text", text) or "ok")
         wanted = int(options.get("tokens", len(pieces)))

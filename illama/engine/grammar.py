@@ -9,6 +9,7 @@ of its own that is thrown away. The compiled grammar stays in the tokenizer, so 
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,9 +25,23 @@ from illama.errors import RequestError
 
 
 def structured_output(structured: dict[str, str]) -> Any:
-    """GenAI's configuration of what guides an answer: one of json_schema, regex, grammar. `param` is who said so."""
+    """GenAI's configuration of what guides an answer: one of json_schema, regex, grammar, tags.
+
+    `param` is who said so. `tags`, a JSON list, guides only what comes between a tag's `begin` and `end`.
+    """
+    config = genai.StructuredOutputConfig
+    if "tags" in structured:
+        tags = json.loads(structured["tags"])
+        made = [config.Tag(tag["begin"], _inside(tag), tag["end"]) for tag in tags]
+        triggers = list(dict.fromkeys(tag["trigger"] for tag in tags))
+        return config(compound_grammar=config.TriggeredTags(triggers=triggers, tags=made))
     given = {name: text for name, text in structured.items() if name != "param"}
-    return genai.StructuredOutputConfig(**given)
+    return config(**given)
+
+
+def _inside(tag: dict[str, str]) -> Any:
+    config = genai.StructuredOutputConfig
+    return config.EBNF(tag["grammar"]) if "grammar" in tag else config.JSONSchema(tag["json_schema"])
 
 
 class GrammarChecker:

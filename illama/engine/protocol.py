@@ -10,8 +10,10 @@ Host to engine, on its standard input (the end of the input ends the engine):
      "cache_dir", "task", "options": {...}, "draft": the folder of a draft model|null}
     {"op": "generate", "id", "messages", "sampling": {...}, "stop": [...], "structured": {...}|null,
      "tools": [...]|absent, "template": {...}|absent, "keep_special": bool|absent}
-                                                       structured: one of json_schema, regex, grammar (all text), and
-                                                       `param`, the request's field that says so
+                                                       structured: one of json_schema, regex, grammar, tags (all text),
+                                                       and `param`, the request's field that says so; tags are JSON,
+                                                       [{"trigger", "begin", "end", "grammar" or "json_schema"}, ...]:
+                                                       what guides only once the model has written a trigger
                                                        tools as OpenAI writes them; further variables of the chat
                                                        template; whether special tokens stay in the text
         or, in the place of "messages", "prompt": text or token ids that no template is applied to

@@ -81,8 +81,9 @@ class Growing:
             "usage": None,
         }
 
-    def opening(self) -> bytes:
-        """The events before there is any output."""
+    def opening(self, turn: Turn) -> bytes:
+        """The events before there is any output, once the engine has accepted the request."""
+        self._honest(turn)
         return self._event("response.created", response=self.response) + self._event(
             "response.in_progress", response=self.response
         )
@@ -129,6 +130,7 @@ class Growing:
 
     def whole(self, turn: Turn, answer: Collected) -> dict[str, Any]:
         """The response of an answer that is not streamed: the same object, of the same events."""
+        self._honest(turn)
         if answer.thought:
             self.add(Thought(answer.thought))
         if answer.text or answer.logprobs:
@@ -139,6 +141,12 @@ class Growing:
         self.add(Finish(answer.reason))
         self.ending(turn)
         return self.response
+
+    def _honest(self, turn: Turn) -> None:
+        """Tools come back as they were sent, but none is called strict that is not."""
+        if turn.unguided:
+            tools = self.response["tools"]
+            self.response["tools"] = [{**tool, "strict": False} if tool.get("strict") else tool for tool in tools]
 
     def _text(self, event: Text) -> bytes:
         frames = b""

@@ -65,7 +65,7 @@ class Responses(EventStream):
             if not await self.pinging(turn.open(), wait, turn.describe):
                 return None
             self.begin_events()
-            if await self.push(growing.opening()) and await self.pinging(turn.news(), PING_EVERY, turn.describe):
+            if await self.push(growing.opening(turn)) and await self.pinging(turn.news(), PING_EVERY, turn.describe):
                 self.when_gone(turn.stop)
                 while (events := await turn.next()) is not None:
                     data = b"".join([growing.add(event) for event in events])

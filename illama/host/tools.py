@@ -4,6 +4,7 @@ Knows: OpenAI's tools and messages, JSON schemas. Does not know: how a model wri
 
 A model whose template renders tools is told of them by its template. Any other is told of none, unless a call is
 required: then a prompt in the system message tells of them (`instructed`), and a schema guides the answer (`guide`).
+A call that a model makes by its own choice is guided from its beginning on, if a tool is strict (`tagged`).
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from illama.host.parsing import Style
+from illama.host.guiding import compact
+from illama.host.parsing import Style, Tags
 
 # The most calls that a guided answer makes, where several were asked for.
 MOST_CALLS = 8
 _SHORT_ID = re.compile(r"[a-zA-Z0-9]{9}")
 # A function without parameters takes none, rather than anything.
 _NOTHING: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
+_ANYTHING: dict[str, Any] = {"type": "object", "additionalProperties": True}
 _INSTRUCTION = """\
 You can call these functions, described by JSON schemas:
 {functions}
@@ -39,6 +42,11 @@ class Tools:
     functions: list[dict[str, Any]] = field(default_factory=list)
     required: bool = False
     parallel: bool | None = None
+
+    @property
+    def strict(self) -> bool:
+        """Whether the arguments of one of them must fit its schema even if nobody requires the call."""
+        return any(function.get("strict") for function in self.functions)
 
     def offered(self) -> list[dict[str, Any]]:
         """The tools as OpenAI writes them, for chat templates; with what some templates take for granted."""
@@ -77,6 +85,24 @@ def guide(tools: Tools, answer: Any = None) -> dict[str, str]:
     if definitions:
         schema = {**schema, "$defs": definitions}
     return {"json_schema": json.dumps(schema), "param": "tools"}
+
+
+def tagged(tools: Tools, tags: Tags) -> dict[str, str]:
+    """What guides the calls, if any, that an answer makes between a family's tags; all else of it is free.
+
+    A function's arguments fit its schema if it is strict, and are any object if not.
+    """
+    functions = [one if one.get("strict") else {**one, "parameters": _ANYTHING} for one in tools.functions]
+    if tags.inside == "arguments":
+        schemas = [(one["name"], json.dumps(_parameters(one))) for one in functions]
+    else:
+        schemas = [("", guide(Tools(functions, parallel=tags.inside == "calls"))["json_schema"])]
+    made = []
+    for name, schema in schemas:
+        trigger, then = (text.replace("{name}", name) for text in (tags.trigger, tags.then))
+        guided = compact({"json_schema": schema, "param": "tools"})
+        made.append({"trigger": trigger, "begin": trigger + then, "end": tags.end, **guided})
+    return {"tags": json.dumps(made), "param": "tools"}
 
 
 def _hoisted(schema: Any, prefix: str, definitions: dict[str, Any]) -> Any:

@@ -28,7 +28,7 @@ from illama.host import parsing, tasks
 from illama.host.dispatcher import Dispatcher
 from illama.host.guiding import compact
 from illama.host.runs import Run
-from illama.host.tools import Tools, guide, history, instructed, short_id
+from illama.host.tools import Tools, guide, history, instructed, short_id, tagged
 from illama.registry import Entry
 
 
@@ -196,6 +196,11 @@ class Turn:
         """Whether the engine has finished all of it, so that there are figures."""
         return all(answer.run.answered for answer in self._answers)
 
+    @property
+    def unguided(self) -> bool:
+        """Once it is open: whether strict tools were offered to a model whose format of calls cannot be guided."""
+        return self._answers[0].unguided
+
     def usage(self) -> dict[str, int]:
         """Tokens, after the end: prompt_tokens, cached_tokens, completion_tokens (of all answers together)."""
         first = self._first.summary
@@ -217,6 +222,7 @@ class _Answer:
     def __init__(self, dispatcher: Dispatcher, entry: Entry, ask: Ask, choice: int) -> None:
         self.run = Run(dispatcher, entry, self._message, ask.keep_alive, ask.device)
         self.ended = False
+        self.unguided = False  # a strict call may come whose arguments nothing makes fit
         self._ask = ask
         self._choice = choice
         self._entry = entry
@@ -258,6 +264,11 @@ class _Answer:
             grammar = parsing.grammars.guided
         elif not structured and (callable or style.channels):
             grammar = style.calls
+        if grammar and rendered and tools.strict and not structured:
+            # Strict calls are guided where the format lets them; the text around them and the reasoning stay free.
+            self.unguided = style.tags is None or not style.tags.certain
+            if style.tags:
+                grammar, message["structured"] = style.tags.reads, tagged(tools, style.tags)
         if grammar:
             most = 1 if tools.parallel is False else None
             self._make = partial(parsing.Calls, grammar, tools.schemas(), eager=ask.stream, most=most)

@@ -10,9 +10,11 @@ Pure: text goes in as it is generated, in pieces cut anywhere; what comes out do
 
 from illama.host.parsing import grammars
 from illama.host.parsing.calls import Calls
+from illama.host.parsing.grammars import Grammar
 from illama.host.parsing.parts import Arguments, Call, Parser, Part, Plain, Text, Thought
 from illama.host.parsing.reasoning import Reasoning
-from illama.host.parsing.style import Grammar, Style, style_of
+from illama.host.parsing.style import Style, style_of
+from illama.host.parsing.tags import Tags
 
 __all__ = [
     "Arguments",
@@ -24,6 +26,7 @@ __all__ = [
     "Plain",
     "Reasoning",
     "Style",
+    "Tags",
     "Text",
     "Thought",
     "grammars",

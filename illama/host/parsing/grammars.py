@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 from illama.host.parsing.calls import Calls, call_object, objects
 from illama.host.parsing.source import BrokenError, CutError, Reading
+
+Grammar = Callable[[Calls], Reading[None]]
 
 _NAME = re.compile(r"[\w.:/-]{1,128}")
 
@@ -22,6 +25,12 @@ def hermes(calls: Calls) -> Reading[None]:
     Qwen3-Coder writes XML between the tags, and may forget the outer one.
     """
     while marker := (yield from calls.source.flow(("<tool_call>", "<function="), calls.text)):
+        yield from calls.attempt(_hermes(calls, marker))
+
+
+def hermes_json(calls: Calls) -> Reading[None]:
+    """The same where what follows the tag is guided: without the tag there is no call."""
+    while marker := (yield from calls.source.flow(("<tool_call>",), calls.text)):
         yield from calls.attempt(_hermes(calls, marker))
 
 
@@ -112,6 +121,12 @@ def phi(calls: Calls) -> Reading[None]:
         yield from calls.attempt(_phi(calls, array=marker == "functools["))
 
 
+def phi_tagged(calls: Calls) -> Reading[None]:
+    """The same where what follows the tag is guided: without the tag there is no call."""
+    while (yield from calls.source.flow(("<|tool_call|>",), calls.text)):
+        yield from calls.attempt(_phi(calls, array=False))
+
+
 def _phi(calls: Calls, *, array: bool) -> Reading[None]:
     source = calls.source
     if array:
@@ -125,6 +140,8 @@ def _phi(calls: Calls, *, array: bool) -> Reading[None]:
 _BEGIN, _END = "<\uff5ctool\u2581calls\u2581begin\uff5c>", "<\uff5ctool\u2581calls\u2581end\uff5c>"
 _ONE, _ONE_END = "<\uff5ctool\u2581call\u2581begin\uff5c>", "<\uff5ctool\u2581call\u2581end\uff5c>"
 _SEP = "<\uff5ctool\u2581sep\uff5c>"
+# What stands before a call, between its name and its arguments, and after it.
+DEEPSEEK_CALL = (_ONE, _SEP, _ONE_END)
 
 
 def deepseek(calls: Calls) -> Reading[None]:

@@ -6,15 +6,12 @@ Knows: what is typical of each family's template. Does not know: how the formats
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
 from illama.host.parsing import grammars
-from illama.host.parsing.calls import Calls
-from illama.host.parsing.source import Reading
-
-Grammar = Callable[[Calls], Reading[None]]
+from illama.host.parsing.grammars import Grammar
+from illama.host.parsing.tags import Tags, tags_of
 
 _THINK = (("<think>", "</think>"), ("[THINK]", "[/THINK]"))
 _RESULTS = re.compile(r"""["'](?:tool|ipython)["']""")
@@ -37,12 +34,15 @@ _FAMILIES: tuple[tuple[tuple[str, ...], Grammar], ...] = (
 class Style(NamedTuple):
     """How a model writes: the pair of tags around its reasoning, if it reasons, and how it calls tools.
 
+    `tags` surround a call that can be guided once it has begun.
+
     And what its template reads: calls and results in the history, tools in the system message (Phi-4's), calls of a
     message alone whose content is none (DeepSeek's).
     """
 
     think: tuple[str, str] | None
     calls: Grammar
+    tags: Tags | None = None
     calls_in_history: bool = False
     results: bool = False
     tools_in_system: bool = False
@@ -73,6 +73,7 @@ def style_of(template: str, architecture: str | None) -> Style:
     return Style(
         think,
         family,
+        tags_of(family, template),
         calls_in_history="tool_calls" in template,
         results=bool(_RESULTS.search(template)),
         calls_without_content=bool(_NO_CONTENT.search(template)),
