@@ -236,6 +236,13 @@ def test_on_a_gpu_with_its_own_memory_the_engines_take_turns(
     assert (tuned(settings)["device"], tuned(settings)["driver"]) == ("GPU", "24.39")
 
 
+def test_a_step_that_the_prompt_does_not_fill_is_not_tried(settings: Settings) -> None:
+    steps = dataclasses.replace(QUICK, only=("max_batched_tokens",), dry_run=True)
+    tried = [row.value for row in run(steps, settings, lambda _: None, made()).rows]
+    assert tried == [128, 512]
+    assert not run(dataclasses.replace(steps, prompt=100), settings, lambda _: None, made()).rows
+
+
 def test_where_nothing_is_faster_the_entry_says_so(settings: Settings) -> None:
     found = run(QUICK, settings, lambda _: None, made(speeds={"pinning=0": 1.2}))
     assert found.kept == {}

@@ -99,6 +99,9 @@ class Tuning:
         if self.earlier:
             self.result.notes.append(f"It began with what was tuned before: {_joined(self.earlier)}.")
         self.tried = candidates(self.device.name, cores(self.device.cores), self.options.settings, self.entry.options)
+        if steps := self.tried.get(choose.STEP):
+            # A step that the prompt does not fill was not seen at its longest.
+            self.tried[choose.STEP] = [count for count in steps if count <= self.options.prompt_tokens]
         fixed = [name for name in self.options.settings if name in self.entry.options]
         if fixed:
             self.result.notes.append(f"You have set {', '.join(fixed)}: what you set counts, and was not tried.")
@@ -158,6 +161,8 @@ class Tuning:
         """One setting after the other, each beside what the ones before have left; then all of it."""
         kept = self.result.kept
         for option, values in self.tried.items():
+            if not values:
+                continue
             best = self._try(option, values)
             if best is not None:
                 kept[option] = best
