@@ -365,3 +365,11 @@ def test_hundreds_of_connections_at_once_wait_for_a_busy_host(host: RunningHost)
         for connection in opened:
             connection.close()
     assert host.http.get("/health").status_code == 200
+
+
+def test_a_first_step_that_fails_after_the_load_is_told_to_who_asked(host: RunningHost) -> None:
+    fake_model(host.home, "cold", first_step="no room")
+    response = host.chat("cold", "hello")
+    assert response.status_code == 500
+    assert "no room" in response.json()["error"]["message"]
+    assert host.chat("A", "hello").status_code == 200

@@ -118,6 +118,7 @@ class Life:
             meters.settled(self._pid)
 
     def _after(self, what: str) -> None:
+        self._calm()
         if self._pid is not None:
             self.note(what, meters.memory_of(self._pid)[0])
 

@@ -68,6 +68,12 @@ class Backend(Protocol):
     def busy(self) -> bool:
         """Whether a step would do anything."""
 
+    def warm_up(self) -> None:
+        """Take the first steps, which are slower than others, on nobody's account. Raises DeviceError.
+
+        Where they may show that the model cannot be had, loading has taken them.
+        """
+
     def prepare(self, request: dict[str, Any]) -> Prompt:
         """Template and tokenize. Raises RequestError, ContextLengthError for a prompt that leaves no room."""
 

@@ -7,6 +7,7 @@ a last message that begins with `/fake {...}`, change that:
 
     load_sec, load_error     how long loading takes; the reason for which it fails
     load_dies                the process ends while it loads
+    first_step               the reason for which the first step after loading fails
     step_sec                 how long a step takes
     tokens                   how many tokens to answer with (the text is repeated)
     text                     what to answer with
@@ -29,7 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from illama.engine.backend import Output, Prompt, renders_tools
+from illama.engine.backend import DeviceError, Output, Prompt, renders_tools
 from illama.engine.protocol import Facts
 from illama.errors import ContextLengthError, LoadError, RequestError
 
@@ -115,6 +116,10 @@ class FakeBackend:
         if len(prompt) >= self.facts["context_length"]:
             raise ContextLengthError.of(self.facts["context_length"], len(prompt))
         return Prompt(len(prompt), end=self._options.get("prompt_end", ""))
+
+    def warm_up(self) -> None:
+        if "first_step" in self._options:
+            raise DeviceError(str(self._options["first_step"]))
 
     def check(self, structured: dict[str, str]) -> None:
         schema = structured.get("json_schema")

@@ -252,9 +252,17 @@ class PagedBackend:
             "settings": {**chosen(message), "max_num_batched_tokens": self.reads},
             "versions": versions(),
         }
-        self._warm_up()
+        if device != "CPU":
+            self._first_steps()  # a GPU compiles its kernels in them, and may find that it has no room
 
-    def _warm_up(self) -> None:
+    def warm_up(self) -> None:
+        if self.facts["device"] == "CPU":
+            try:
+                self._first_steps()
+            except RuntimeError as error:
+                raise DeviceError(reason(error)) from error
+
+    def _first_steps(self) -> None:
         # The first request of a pipeline pays for what is compiled late, and ignores its seed: it must be nobody's.
         config = genai.GenerationConfig(max_new_tokens=2, do_sample=True, ignore_eos=True, **self._defaults.guessing)
         prompt = self._prompts.tokenizer.encode("The quick brown fox jumps over", add_special_tokens=False).input_ids

@@ -24,7 +24,7 @@ Host to engine, on its standard input (the end of the input ends the engine):
 
 Engine to host, on what was its standard output:
 
-    {"ev": "ready", "facts": {...}}                    the model is loaded and warm; see `Facts`
+    {"ev": "ready", "facts": {...}}                    the model is loaded; see `Facts`
     {"ev": "failed", "error": {...}}                   it could not be loaded; the process ends
     {"ev": "accepted", "id", "prompt_tokens", "cached_tokens", "prompt_end"}
                                                        the end of the prompt's text: it may open the reasoning

@@ -77,6 +77,9 @@ class StatefulBackend:
         tensor, ids, end = self._prompts.prepare(request)
         return Prompt(len(ids), 0, end, tensor)
 
+    def warm_up(self) -> None:
+        """Nothing: it has no step that all pay for."""
+
     def check(self, structured: dict[str, str]) -> None:
         self._prompts.checker.check(structured)
 

@@ -33,7 +33,7 @@ class VisionBackend(PagedBackend):
         self.facts["task"] = "image-text-to-text"
         self.reads = 0
 
-    def _warm_up(self) -> None:
+    def _first_steps(self) -> None:
         config = genai.GenerationConfig(max_new_tokens=2, do_sample=True, ignore_eos=True, apply_chat_template=False)
         handle = self._pipe.add_request(0, "The quick brown fox jumps over", [], config)
         while self._pipe.has_non_finished_requests():

@@ -48,6 +48,8 @@ def main() -> None:
     try:
         if backend.facts["task"] in protocol.ENCODER_TASKS:
             EncoderWorker(backend, inbox.queue, lambda messages: _send(pipe, *messages)).run()
+        # Not before it is ready: who waits for the load alone need not wait for this, and a request waits as long.
+        backend.warm_up()
         Worker(backend, inbox, pipe).run()
     except DeviceError as error:
         failure = EngineError(f"The device failed: {error}", hint="The next request starts a new engine.")
