@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import msgspec
 import openai
 import pydantic
 import pytest
-from support_host import RunningHost, eventually, fake_model, running_host
+from support_host import RunningHost, events, eventually, fake_model, running_host
+
+from illama.host.events_responses import ResponseEvent
 
 HERMES = "{% for tool in tools %}<tool_call>{% endfor %}{{ message.tool_calls }}{% if message.role == 'tool' %}<think>"
 WEATHER: Any = {
@@ -226,3 +229,24 @@ def test_an_unknown_model_is_a_404(client: openai.OpenAI) -> None:
 def test_a_response_that_is_asked_for_later_is_not_there(host: RunningHost) -> None:
     answer: httpx.Response = host.http.get("/v1/responses/resp_1")
     assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "last"),
+    [
+        ("Grüße 世界", {}, "completed"),
+        ("Grüße 世界", {"include": ["message.output_text.logprobs"]}, "completed"),
+        (f"<think>Hm.</think>Let me see.\n{CALL}\n{CALL}", {"tools": [WEATHER]}, "completed"),
+        ("Grüße 世界", {"max_output_tokens": 2}, "incomplete"),
+        (CALL, {"tools": [WEATHER], "max_output_tokens": 12}, "failed"),
+    ],
+)
+def test_every_event_is_of_a_type_that_is_published(
+    host: RunningHost, text: str, more: dict[str, Any], last: str
+) -> None:
+    body = {"model": "hermes", "input": says(text), "stream": True, **more}
+    with host.http.stream("POST", "/v1/responses", json=body) as response:
+        frames = list(events(response))
+    for frame in frames:
+        msgspec.convert(frame, ResponseEvent)
+    assert frames[-1]["type"] == f"response.{last}"

@@ -6,11 +6,12 @@ Knows: how a request becomes a turn, and the turn's events a stream. Does not kn
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from illama.errors import CancelledError, IllamaError
 from illama.host import schema
 from illama.host.answers_responses import Growing, Response
+from illama.host.events_responses import ResponseEvent
 from illama.host.operations import Operation
 from illama.host.schema_responses import PARAMS, ResponsesRequest, chat_request
 from illama.host.sse import PING_EVERY, EventStream
@@ -21,7 +22,7 @@ class Responses(EventStream):
     """`POST /v1/responses`, whole or streamed."""
 
     needs = "inference"
-    operations: ClassVar = {"post": Operation(Response, ResponsesRequest, dict[str, Any])}
+    operations: ClassVar = {"post": Operation(Response, ResponsesRequest, ResponseEvent)}
 
     async def post(self) -> None:
         """Answer one request."""
