@@ -13,6 +13,7 @@ import msgspec
 
 from illama.errors import RequestError
 from illama.host.json_grammar import grammar_of
+from illama.host.schema_sampling import Sampled
 
 
 class JsonSchema(msgspec.Struct):
@@ -40,7 +41,7 @@ class StructuredOutputs(msgspec.Struct):
     grammar: str | None = None
 
 
-class Guided(msgspec.Struct, kw_only=True):
+class Guided(Sampled, kw_only=True):
     """The fields of a request that guide its answer. At most one may be there.
 
     `guided_*` and `structured_outputs` are vLLM's, `grammar` and `json_schema` llama.cpp's. Grammars are EBNF as

@@ -53,12 +53,6 @@ class Message(msgspec.Struct):
     reasoning_content: str | None = None
 
 
-class StreamOptions(msgspec.Struct):
-    """What a stream holds beside the answer."""
-
-    include_usage: bool | None = None
-
-
 class Function(msgspec.Struct, omit_defaults=True):
     """What a tool is called, what it is for, and the JSON schema of its arguments."""
 
@@ -78,22 +72,9 @@ class Tool(msgspec.Struct):
 class ChatRequest(Guided, kw_only=True):
     """The body of `POST /v1/chat/completions`."""
 
-    model: str
     messages: list[Message]
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    n: int | None = None
-    logit_bias: dict[str, float] | None = None
     tools: list[Tool] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
@@ -101,17 +82,8 @@ class ChatRequest(Guided, kw_only=True):
     functions: list[Any] | None = None
     function_call: Any = None
     modalities: list[str] | None = None
-    # Beyond OpenAI's: what else GenAI samples by, and how long the model stays.
-    top_k: int | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    no_repeat_ngram_size: int | None = None
-    min_tokens: int | None = None
-    ignore_eos: bool | None = None
+    # Beyond OpenAI's.
     chat_template_kwargs: dict[str, Any] | None = None
-    keep_alive: float | str | None = None
-    device: str | None = None
-    header_wait: float | None = None
 
 
 # Each: field, lowest, highest, and whether the lowest itself is allowed.

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from illama.engine.protocol import Facts
 from illama.errors import RequestError, UnsupportedError
 from illama.host import schema
+from illama.host.schema_sampling import Sampled
 
 # OpenAI's own default, which its clients rely on: raw text ends by itself only by luck.
 DEFAULT_MAX_TOKENS = 16
@@ -20,37 +19,14 @@ DEFAULT_MAX_TOKENS = 16
 MAX_ANSWERS = 128
 
 
-class CompletionRequest(msgspec.Struct, kw_only=True):
+class CompletionRequest(Sampled, kw_only=True):
     """The body of `POST /v1/completions`. `prompt` is text or token ids, or a list of several of one kind."""
 
-    model: str
     prompt: str | list[str | int | list[int]]
-    stream: bool | None = None
-    stream_options: schema.StreamOptions | None = None
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    n: int | None = None
     best_of: int | None = None
     echo: bool | None = None
     suffix: str | None = None
     logprobs: int | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
-    # Beyond OpenAI's, as in /v1/chat/completions.
-    top_k: int | None = None
-    min_p: float | None = None
-    repetition_penalty: float | None = None
-    no_repeat_ngram_size: int | None = None
-    min_tokens: int | None = None
-    ignore_eos: bool | None = None
-    keep_alive: float | str | None = None
-    device: str | None = None
-    header_wait: float | None = None
 
 
 def check(request: CompletionRequest) -> list[str | list[int]]:

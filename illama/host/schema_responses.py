@@ -16,6 +16,7 @@ import msgspec
 from illama.errors import RequestError, UnsupportedError
 from illama.host import schema
 from illama.host.guiding import JsonSchema, ResponseFormat
+from illama.host.schema_sampling import Asked
 
 
 class Format(msgspec.Struct):
@@ -39,10 +40,9 @@ class ReasoningOptions(msgspec.Struct):
     effort: str | None = None
 
 
-class ResponsesRequest(msgspec.Struct, kw_only=True):
+class ResponsesRequest(Asked, kw_only=True):
     """The body of `POST /v1/responses`. `input` is a text or a list of items."""
 
-    model: str
     input: str | list[dict[str, Any]]
     instructions: str | None = None
     tools: list[dict[str, Any]] | None = None
@@ -51,11 +51,8 @@ class ResponsesRequest(msgspec.Struct, kw_only=True):
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
     max_output_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
     top_logprobs: int | None = None
     include: list[str] | None = None
-    stream: bool | None = None
     metadata: dict[str, Any] | None = None
     store: bool | None = None
     background: bool | None = None
@@ -63,12 +60,7 @@ class ResponsesRequest(msgspec.Struct, kw_only=True):
     conversation: str | dict[str, Any] | None = None
     prompt: dict[str, Any] | None = None
     # Beyond OpenAI's, as for chat.
-    seed: int | None = None
-    stop: str | list[str] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
-    keep_alive: float | str | None = None
-    device: str | None = None
-    header_wait: float | None = None
 
 
 _MEMORY = {
