@@ -78,7 +78,7 @@ def test_wrong_usage_is_exit_code_2(argv):
 def test_every_verb_has_help_and_a_function(capsys):
     verbs = next(a for a in build()._actions if a.dest == "verb").choices
     wanted = {"serve", "pull", "list", "ps", "show", "run", "stop", "rm", "env", "key", "logs", "quickstart", "version"}
-    wanted |= {"bench", "doctor", "cp", "prune", "set"}
+    wanted |= {"bench", "doctor", "cp", "prune", "set", "tune"}
     assert set(verbs) == wanted
     for verb in verbs:
         with pytest.raises(SystemExit) as caught:
