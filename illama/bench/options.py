@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="an installed model")
     add("--quick", action="store_true", help="under a minute for a small model: fewer sizes, two rounds")
-    add("--rounds", metavar="N", type=_positive, help="interleaved rounds; 5 unless given")
+    add("--rounds", metavar="N", type=positive, help="interleaved rounds; 5 unless given")
     add("--raw", action="store_true", help="in turn with bare OpenVINO GenAI, and with the Jupyter URL if one is found")
     add("--switch", metavar="MODEL", help="also switch to this other installed model and back")
     add(
@@ -101,20 +101,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--only", metavar="PARTS", type=_parts, default=(), help=f"some of {','.join(PARTS)}")
     add("--prompts", metavar="TOKENS", type=_numbers, default=(), help="prompt sizes; 128,512,2048,8192 unless given")
     add("--streams", metavar="COUNTS", type=_numbers, default=(), help="streams at once; 1,4,8,16 unless given")
-    add("--tokens", metavar="N", type=_positive, help="tokens of an answer; 64 unless given")
+    add("--tokens", metavar="N", type=positive, help="tokens of an answer; 64 unless given")
     add("--anyway", action="store_true", help="measure although others use the host; the result says so")
     add("--json", metavar="FILE", type=Path, help="write all figures, and what they were measured with, there")
     add("--compare", metavar="FILE", type=Path, help="compare with such a file of an earlier run")
 
 
-def _positive(raw: str) -> int:
+def positive(raw: str) -> int:
+    """An argument's value as a whole number above 0. Raises argparse's error."""
     if not raw.isdecimal() or not int(raw):
         raise argparse.ArgumentTypeError(f"{raw!r} is not a whole number above 0")
     return int(raw)
 
 
 def _numbers(raw: str) -> tuple[int, ...]:
-    return tuple(sorted({_positive(part.strip()) for part in raw.split(",")}))
+    return tuple(sorted({positive(part.strip()) for part in raw.split(",")}))
 
 
 def _parts(raw: str) -> tuple[str, ...]:

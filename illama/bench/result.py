@@ -63,10 +63,15 @@ class Result:
 
     def write(self, path: Path) -> None:
         """Write the file. Raises ConfigError."""
-        try:
-            path.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        except OSError as problem:
-            raise ConfigError(f"{path} cannot be written: {problem.strerror}.", hint="Name another file.") from problem
+        write_json(path, self.to_json())
+
+
+def write_json(path: Path, body: Mapping[str, Any]) -> None:
+    """Write a result's object. Raises ConfigError."""
+    try:
+        path.write_text(json.dumps(body, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    except OSError as problem:
+        raise ConfigError(f"{path} cannot be written: {problem.strerror}.", hint="Name another file.") from problem
 
 
 def read(path: Path) -> Result:

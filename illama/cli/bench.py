@@ -28,7 +28,7 @@ def bench(args: argparse.Namespace, settings: Settings) -> int:
     status = text.StatusLine()
     try:
         with Client(settings=settings) as client:
-            result = run(options, client, status.show if sys.stderr.isatty() else _say)
+            result = run(options, client, status.show if sys.stderr.isatty() else text.say)
             text.warn(client.warnings)
     finally:
         status.clear()
@@ -40,7 +40,3 @@ def bench(args: argparse.Namespace, settings: Settings) -> int:
     if result.interrupted:
         return INTERRUPTED
     return 1 if result.problem else 0
-
-
-def _say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)

@@ -79,6 +79,11 @@ def warn(sentences: Iterable[str]) -> None:
         print("Warning:", private(sentence), file=sys.stderr)
 
 
+def say(what: str) -> None:
+    """Print a line on stderr at once: how far a long run has come, where a StatusLine shows nothing."""
+    print(what, file=sys.stderr, flush=True)
+
+
 class StatusLine:
     """One line on stderr that says what is being waited for, and goes away. Only a terminal shows it."""
 

@@ -27,7 +27,7 @@ def tune(args: argparse.Namespace, settings: Settings) -> int:
         return 0
     status = text.StatusLine()
     try:
-        found = run(options, settings, status.show if sys.stderr.isatty() else _say)
+        found = run(options, settings, status.show if sys.stderr.isatty() else text.say)
     finally:
         status.clear()
     print(result.lines(found))
@@ -36,7 +36,3 @@ def tune(args: argparse.Namespace, settings: Settings) -> int:
     if found.interrupted:
         return INTERRUPTED
     return 1 if found.problem else 0
-
-
-def _say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from illama.bench.options import positive
+
 SETTINGS = ("cores", "hyper_threading", "threads", "pinning", "kv_precision", "max_batched_tokens")
 # Milliseconds that a step may take which reads another's prompt: so long the running streams stand still.
 LONGEST_STEP = 500
@@ -60,12 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--quick", action="store_true", help="fewer rounds, shorter texts")
     add("--rounds", metavar="N", type=_rounds, help=f"interleaved rounds; 5 unless given, at least {_LEAST_ROUNDS}")
     add("--only", metavar="SETTINGS", type=_settings, default=(), help=f"some of {','.join(SETTINGS)}")
-    add("--prompt", metavar="TOKENS", type=_positive, help="tokens of the long prompt; 1024 unless given")
-    add("--tokens", metavar="N", type=_positive, help="tokens of an answer; 64 unless given")
+    add("--prompt", metavar="TOKENS", type=positive, help="tokens of the long prompt; 1024 unless given")
+    add("--tokens", metavar="N", type=positive, help="tokens of an answer; 64 unless given")
     add(
         "--longest-step",
         metavar="MS",
-        type=_positive,
+        type=positive,
         default=LONGEST_STEP,
         help=f"how long a step that reads a prompt may hold up the other streams; {LONGEST_STEP} unless given",
     )
@@ -74,14 +76,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--json", metavar="FILE", type=Path, help="write all figures, and what they were measured with, there")
 
 
-def _positive(raw: str) -> int:
-    if not raw.isdecimal() or not int(raw):
-        raise argparse.ArgumentTypeError(f"{raw!r} is not a whole number above 0")
-    return int(raw)
-
-
 def _rounds(raw: str) -> int:
-    if _positive(raw) < _LEAST_ROUNDS:
+    if positive(raw) < _LEAST_ROUNDS:
         raise argparse.ArgumentTypeError(f"with fewer than {_LEAST_ROUNDS} rounds, chance decides")
     return int(raw)
 

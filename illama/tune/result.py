@@ -5,7 +5,6 @@ Knows: the file's schema, the table. Does not know: terminals, HTML.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +12,8 @@ from typing import Any
 
 from illama.bench.figures import Figure
 from illama.bench.report import Section
+from illama.bench.result import write_json
 from illama.cli import text
-from illama.errors import ConfigError
 from illama.tune.choose import ALL, Outcome, Verdict
 
 SCHEMA, VERSION = "illama-tune", 1
@@ -90,10 +89,7 @@ class Result:
 
     def write(self, path: Path) -> None:
         """Write the file. Raises ConfigError."""
-        try:
-            path.write_text(json.dumps(self.to_json(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        except OSError as problem:
-            raise ConfigError(f"{path} cannot be written: {problem.strerror}.", hint="Name another file.") from problem
+        write_json(path, self.to_json())
 
     def figures(self) -> list[dict[str, Any]]:
         """What an entry keeps of the figures: the medians of the last comparison, before and after."""
