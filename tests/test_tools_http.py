@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from support_grammar import expression
 from support_host import RunningHost, events, fake_model, running_host
+from support_tools import HERMES, told
 
-HERMES = "{% for tool in tools %}<tool_call>{% endfor %}{{ message.tool_calls }}{% if message.role == 'tool' %}"
 WEATHER = {
     "type": "function",
     "function": {
@@ -33,13 +33,6 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
     fake_model(home, "gpt-oss", chat_template="{{ tools }}<|start|><|channel|>")
     with running_host(home) as running:
         yield running
-
-
-def told(host: RunningHost, model: str, **body: Any) -> dict[str, Any]:
-    """What the engine was told."""
-    answer = host.chat(model, '/fake {"echo": true} x', **body).json()
-    found: dict[str, Any] = json.loads(answer["choices"][0]["message"]["content"])
-    return found
 
 
 def choice(host: RunningHost, model: str, text: str, **body: Any) -> dict[str, Any]:

@@ -10,11 +10,11 @@ import pytest
 from support_grammar import expression
 from support_host import RunningHost, events, fake_model, running_host
 from support_parsing import parse_everywhere
+from support_tools import HERMES, told
 
 from illama.host.parsing import Arguments, Call, Calls, Tags, Text, style_of
 from illama.host.tools import Tools, tagged
 
-HERMES = "{% for tool in tools %}<tool_call>{% endfor %}{{ message.tool_calls }}{% if message.role == 'tool' %}"
 DEEPSEEK = "<\uff5ctool\u2581call\u2581begin\uff5c>"
 # What the templates of the families have in common, as far as it tells how calls are written.
 TEMPLATES = {
@@ -112,13 +112,6 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHost]:
     fake_model(home, "gpt-oss", chat_template=NOT_GUIDED["gpt-oss"])
     with running_host(home) as running:
         yield running
-
-
-def told(host: RunningHost, model: str, **body: Any) -> dict[str, Any]:
-    """What the engine was told."""
-    answer = host.chat(model, '/fake {"echo": true} x', **body).json()
-    found: dict[str, Any] = json.loads(answer["choices"][0]["message"]["content"])
-    return found
 
 
 def test_a_strict_tool_is_guided_once_the_model_begins_a_call(host: RunningHost) -> None:
