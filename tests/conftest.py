@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support_hub import PlayHub, Repo
 from support_models import kept_folder
 
 from illama.config import VARIABLES
+from illama.registry import Registry
 
 # A shell starts what it puts into the background with Ctrl-C ignored, and children inherit that: the commands that the
 # tests interrupt would not notice.
@@ -51,3 +53,41 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def anyio_backend() -> str:
     """Async tests run on asyncio: it is what the host and the kernel run on."""
     return "asyncio"
+
+
+@pytest.fixture
+def registry(home: Path) -> Registry:
+    """The registry of the test's own home."""
+    return Registry(home / "registry")
+
+
+@pytest.fixture
+def fake_engine(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What pulls make is proven by the fake engine."""
+    monkeypatch.setenv("ILLAMA_ENGINE", "fake")
+
+
+@pytest.fixture
+def fake_engine_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """An interpreter whose openvino_genai does what the code given to it says: `path` is the GGUF file's."""
+    from support_pull import engine_python
+
+    return engine_python(tmp_path / "site", monkeypatch)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[PlayHub]:
+    """A hub of the tests' own, which the pulls of this process ask."""
+    from support_pull import asked_hub
+
+    with asked_hub(monkeypatch) as running:
+        yield running
+
+
+@pytest.fixture
+def tiny(hub: PlayHub, tmp_path: Path) -> Repo:
+    """The hub's repository of a tiny model, which is what `support_pull.do_pull` pulls unless it is told otherwise."""
+    from support_pull import NAME, tiny_repo
+
+    hub.repos[NAME] = tiny_repo(tmp_path / "repo")
+    return hub.repos[NAME]

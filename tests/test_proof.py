@@ -14,10 +14,7 @@ from illama.pull.job import pull
 from illama.pull.progress import Progress
 from illama.registry import Registry
 
-
-@pytest.fixture(autouse=True)
-def fake_engine(monkeypatch):
-    monkeypatch.setenv("ILLAMA_ENGINE", "fake")
+pytestmark = pytest.mark.usefixtures("fake_engine")
 
 
 def subject(tmp_path, task="text-generation", *, chat_template=True, **faults):

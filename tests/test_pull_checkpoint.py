@@ -21,7 +21,8 @@ from illama.host import memory
 from illama.pull import environment, export
 from illama.pull.job import pull
 from illama.pull.progress import Progress
-from illama.registry import Registry
+
+pytestmark = pytest.mark.usefixtures("fake_engine")
 
 CONFIG = {
     "model_type": "llama",
@@ -67,12 +68,6 @@ def get_default_quantization_config(model, weight_format):
 """
 
 
-@pytest.fixture(autouse=True)
-def fake_engine(monkeypatch):
-    """What these pulls make is proven by the fake engine."""
-    monkeypatch.setenv("ILLAMA_ENGINE", "fake")
-
-
 @pytest.fixture
 def optimum(tmp_path, monkeypatch):
     """An interpreter whose optimum-intel is as the arguments say."""
@@ -114,11 +109,6 @@ def checkpoint(tmp_path):
     (folder / "model.safetensors").write_bytes(b"w" * 3000)
     (folder / "pytorch_model.bin").write_bytes(b"pickle")
     return folder
-
-
-@pytest.fixture
-def registry(home):
-    return Registry(home / "registry")
 
 
 def do_pull(source, *, lines=None, **wanted):

@@ -17,13 +17,9 @@ from illama.errors import PullError
 from illama.pull import CATALOGUE
 from illama.registry import Registry
 
+pytestmark = pytest.mark.usefixtures("fake_engine")
+
 REPO = "OpenVINO/phi-4-int4-ov"
-
-
-@pytest.fixture(autouse=True)
-def fake_engine(monkeypatch):
-    """What these pulls make is proven by the fake engine."""
-    monkeypatch.setenv("ILLAMA_ENGINE", "fake")
 
 
 @pytest.fixture

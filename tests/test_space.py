@@ -16,16 +16,11 @@ from illama import space
 from illama.cli import main
 from illama.config import Settings
 from illama.errors import ModelNotFoundError
-from illama.registry import Entry, Registry
+from illama.registry import Entry
 
 COMMIT = "c" * 40
 HUB = {"kind": "hub", "repo": "org/model", "revision": COMMIT}
 WHEEL = {"kind": "wheel", "file": "package/model.gguf"}
-
-
-@pytest.fixture
-def registry(home):
-    return Registry(home / "registry")
 
 
 @pytest.fixture
