@@ -55,6 +55,23 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="module")
+def module_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An ILLAMA_HOME that a module's tests share, for hosts that they share."""
+    folder = tmp_path_factory.mktemp("module") / "home"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """One Chromium for a module's tests, without pages."""
+    from support_panel import chromium
+
+    with chromium() as running:
+        yield running
+
+
 @pytest.fixture
 def registry(home: Path) -> Registry:
     """The registry of the test's own home."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support_kernels import end_host, fake_home
 from support_lab import jupyter_lab, opened, run_all, write_notebook
-from support_panel import chromium, keep, needs_a_browser
+from support_panel import keep, needs_a_browser
 
 pytestmark = needs_a_browser
 
@@ -38,12 +38,6 @@ def env(home: Path) -> Iterator[dict[str, str]]:
     env = fake_home(home)
     yield env
     end_host(env)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
 
 
 def test_an_answer_streams_into_the_page(browser: Any, env: dict[str, str], tmp_path: Path):

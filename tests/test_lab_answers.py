@@ -14,7 +14,7 @@ import pytest
 from support_host import eventually
 from support_kernels import end_host, fake_home
 from support_lab import Lab, jupyter_lab, run, run_all
-from support_panel import chromium, keep, needs_a_browser
+from support_panel import keep, needs_a_browser
 
 from illama.client import Client
 from illama.config import Settings
@@ -54,12 +54,6 @@ def lab(env: dict[str, str]) -> Iterator[Lab]:
     folder.mkdir()
     with jupyter_lab(folder, env) as (url, token):
         yield Lab(folder, url, token)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
 
 
 def output(page: Any, index: int) -> Any:

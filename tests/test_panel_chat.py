@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support_gate import TOKEN, Jupyter
 from support_host import eventually, fake_model
-from support_panel import chromium, keep, needs_a_browser, open_panel, panel_server
+from support_panel import keep, needs_a_browser, open_panel, panel_server, says
 
 pytestmark = needs_a_browser
 
@@ -40,19 +41,11 @@ HOSTILE = """\
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
-    home = tmp_path_factory.mktemp("chat") / "home"
-    home.mkdir()
-    fake_model(home, "small", context_length=64)
-    fake_model(home, "slow-to-load", load_sec=3)
-    fake_model(home, "vectors", task="embedding")
-    with panel_server(home) as server:
+def server(module_home: Path) -> Iterator[Jupyter]:
+    fake_model(module_home, "small", context_length=64)
+    fake_model(module_home, "slow-to-load", load_sec=3)
+    fake_model(module_home, "vectors", task="embedding")
+    with panel_server(module_home) as server:
         yield server
 
 
@@ -63,11 +56,6 @@ def page(browser: Any, server: Jupyter) -> Iterator[Any]:
     page.get_by_role("combobox", name="Model").select_option("echo")
     yield page
     page.context.close()
-
-
-def says(text: str, **options: Any) -> str:
-    """A question that the fake engine answers with this text."""
-    return f"/fake {json.dumps({'text': text, **options})}"
 
 
 def ask(page: Any, question: str) -> None:

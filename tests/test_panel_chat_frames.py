@@ -4,39 +4,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support_gate import Jupyter
 from support_host import fake_model
-from support_panel import chromium, needs_a_browser, open_panel, panel_server
+from support_panel import SECTION, ask, needs_a_browser, open_panel, panel_server, says
 
 pytestmark = needs_a_browser
 
-SECTION = """\
-## What a model writes
-
-It explains with **emphasis**, `code`, a [link](https://a.example/page) and sentences that go on for a while, as they do.
-
-1. First, a list of things:
-   - one that is nested
-   - and *another* one
-2. Then a second thing
-
-```python
-def answer(question: str) -> str:
-    return f"{question}? 42"
-```
-
-| name | value |
-|------|------:|
-| one  | 1     |
-
-> A quote, and \\(x^2 + y_1\\).
-
-"""
 FORMS = {
     "sections": SECTION,
     "one paragraph": "words that go on and *on* without any end of a line, ",
@@ -51,24 +29,10 @@ WATCH = """() => {
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
-    home = tmp_path_factory.mktemp("looks") / "home"
-    home.mkdir()
-    fake_model(home, "long", context_length=40_000)
-    with panel_server(home) as server:
+def server(module_home: Path) -> Iterator[Jupyter]:
+    fake_model(module_home, "long", context_length=40_000)
+    with panel_server(module_home) as server:
         yield server
-
-
-def ask(page: Any, text: str, **options: Any) -> None:
-    page.get_by_role("combobox", name="Model").select_option("long")
-    page.locator(".composer textarea").fill(f"/fake {json.dumps({'text': text, **options})}")
-    page.keyboard.press("Enter")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -77,7 +41,7 @@ def test_ten_thousand_tokens_in_one_answer_stay_smooth(browser: Any, server: Jup
     page.locator(".settings summary").click()
     page.get_by_label("Max tokens").fill("12000")
     page.evaluate(WATCH)
-    ask(page, FORMS[form] * (40_000 // len(FORMS[form])), tokens=10_000, step_sec=0.0005)
+    ask(page, says(FORMS[form] * (40_000 // len(FORMS[form])), tokens=10_000, step_sec=0.0005), "long")
     page.locator(".took", has_text="tokens").wait_for(timeout=120_000)
     frames, long = page.evaluate("[window.frames, window.long]")
     took = page.locator(".took").inner_text()

@@ -15,7 +15,7 @@ from support_host import eventually
 from support_kernels import ROOT, end_host, fake_home
 from support_lab import LOAD_WAIT, Lab, jupyter_lab, run, write_notebook
 from support_models import tiny_ir
-from support_panel import WAIT, chromium, keep, needs_a_browser
+from support_panel import WAIT, ask, keep, needs_a_browser, ready
 
 from illama.client import Client
 from illama.config import Settings
@@ -31,16 +31,8 @@ SLOW = '/fake {"step_sec": 0.1, "tokens": 600, "text": "word "}'
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("panel") / "home"
-    home.mkdir()
-    return home
+def home(module_home: Path) -> Path:
+    return module_home
 
 
 @pytest.fixture(scope="module")
@@ -71,25 +63,14 @@ def running(page: Any, index: int) -> bool:
     return "[*]" in prompt.first.inner_text()
 
 
-def ready(panel: Any) -> None:
-    """Wait until the panel knows of a host; start one if there is none."""
-    panel.locator("header[data-connection=up], header[data-connection=down]").wait_for(timeout=WAIT)
-    if panel.get_by_role("button", name="Start it").is_visible():
-        panel.get_by_role("button", name="Start it").click()
-    panel.locator("header[data-connection=up]").wait_for(timeout=WAIT)
-
-
-def ask(panel: Any, question: str, answer: str, model: str = "echo") -> None:
-    tab(panel, "Chat")
-    panel.get_by_label("Model", exact=True).select_option(model)
-    panel.get_by_role("textbox", name="Question").fill(question)
-    panel.get_by_role("textbox", name="Question").press("Enter")
+def answered(panel: Any, question: str, answer: str, model: str = "echo") -> None:
+    ask(panel, question, model)
     panel.locator(".answer").last.get_by_text(answer).first.wait_for(timeout=WAIT)
 
 
 def stop(panel: Any, home: Path, model: str = "echo") -> None:
     """Ask for a long answer, stop it, and see that the device is free."""
-    ask(panel, SLOW, "word", model)
+    answered(panel, SLOW, "word", model)
     panel.get_by_role("button", name="Stop").click()
     panel.get_by_role("button", name="Send").wait_for(timeout=WAIT)
     with client(home) as asking:
@@ -100,7 +81,7 @@ def put_into_a_cell(page: Any, panel: Any, model: str = "echo") -> None:
     """Ask for code, and have it put into a new cell of the notebook: to the letter, with no bracket closed for it."""
     code = "for name in ['a', \"b\"]:\n    if name:\n        print({name: (1, 2)})"
     before = page.locator(".jp-Notebook .jp-Cell").count()
-    ask(panel, f"```python\n{code}\n```", "print", model)
+    answered(panel, f"```python\n{code}\n```", "print", model)
     panel.get_by_role("button", name="Send").wait_for(timeout=WAIT)
     panel.get_by_role("button", name="Put into a cell").last.click()
     lines = page.locator(".jp-Notebook .jp-Cell.jp-mod-active .cm-line")
@@ -139,7 +120,7 @@ def everything(panel: Any, home: Path, model: Path, beside: Callable[[], None] =
     """All that the panel is for, with one model, from its pull to its removal; `beside` is done while it is loaded."""
     pull(panel, model)
     load(panel, model.name)
-    ask(panel, f"Paris is the capital, {model.name}", "Paris is the capital", model.name)
+    answered(panel, f"Paris is the capital, {model.name}", "Paris is the capital", model.name)
     beside()
     stop(panel, home, model.name)
     unload(panel, model.name)
@@ -238,7 +219,7 @@ def test_where_the_server_has_no_extension_it_goes_through_the_kernel(browser: A
     ready(panel)
     assert "end with the kernel" in panel.locator(".way").text_content()
     load(panel, "echo")
-    ask(panel, "through the kernel", "through the kernel")
+    answered(panel, "through the kernel", "through the kernel")
     stop(panel, home)
     keep(page, "panel-kernel")
     unload(panel, "echo")

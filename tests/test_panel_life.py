@@ -14,7 +14,7 @@ import pytest
 from support_gate import TOKEN, Jupyter, jupyter_server
 from support_host import eventually
 from support_kernels import end_host, fake_home
-from support_panel import WAIT, chromium, keep, needs_a_browser, open_panel
+from support_panel import WAIT, ask, keep, needs_a_browser, open_panel
 
 from illama.client import Client
 from illama.config import Settings
@@ -26,23 +26,11 @@ KEY = {"Authorization": f"Bearer {TOKEN}"}
 SPAN = 15  # seconds
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
-
-
 @pytest.fixture
 def env(home: Path) -> Iterator[dict[str, str]]:
     env = fake_home(home)
     yield env
     end_host(env)
-
-
-def ask(page: Any, question: str) -> None:
-    page.get_by_role("tab", name="Chat").click()
-    page.get_by_role("textbox", name="Question").fill(question)
-    page.get_by_role("textbox", name="Question").press("Enter")
 
 
 def port(server: Jupyter) -> int:

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support_panel import chromium, needs_a_browser
+from support_panel import needs_a_browser
 from support_static import bare_page
 
 pytestmark = needs_a_browser
@@ -42,9 +41,8 @@ async (texts) => {
 
 
 @pytest.fixture(scope="module")
-def page() -> Iterator[Any]:
-    with chromium() as browser:
-        yield bare_page(browser)
+def page(browser: Any) -> Any:
+    return bare_page(browser)
 
 
 def rendered(page: Any, text: str) -> dict[str, Any]:

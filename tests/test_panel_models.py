@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from support_gate import Jupyter, jupyter_server
 from support_host import eventually, fake_model
 from support_hub import PlayHub, Repo, playing, repo_of
 from support_kernels import end_host, environment
 from support_models import tiny_ir
-from support_panel import WAIT, chromium, keep, needs_a_browser, open_panel
+from support_panel import WAIT, faults, keep, needs_a_browser, open_panel
 
 from illama.client import Client
 from illama.config import Settings
@@ -66,13 +65,12 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    home = tmp_path_factory.mktemp("panel") / "home"
-    home.mkdir()
+def whole(module_home: Path, browser: Any) -> Iterator[Stage]:
+    home = module_home
     fake_model(home, "Quick", context_length=16384, stored={"pipeline": "paged"})
     fake_model(home, "Slow", load_sec=60)
     fake_model(home, "Broken", load_error=f"the device is on fire {MARKUP}")
-    with playing() as hub, chromium() as browser:
+    with playing() as hub:
         hub.repos[REPO] = repo_of(tiny_ir(home.parent / "repo", weights=WEIGHTS))
         hub.repos["some/Tiny"] = Repo(
             {"config.json": json.dumps(CHECKPOINT).encode(), "model.safetensors": b"w" * 3000}
@@ -334,7 +332,6 @@ def test_behind_an_inference_key_models_are_listed_and_it_is_said_what_cannot_be
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1000), ("dark", 300)])
 def test_axe_finds_no_fault_in_any_of_it_and_nothing_is_cut_off(stage: Stage, scheme: str, width: int):
-    axe = Axe()
     stage.page.emulate_media(color_scheme=scheme)
     stage.page.set_viewport_size({"width": width, "height": 800})
     stage.pull("no-such/model")
@@ -346,15 +343,15 @@ def test_axe_finds_no_fault_in_any_of_it_and_nothing_is_cut_off(stage: Stage, sc
     quick.get_by_text("● loaded").wait_for(timeout=WAIT)
     quick.get_by_role("button", name="Quick", exact=True).click()
     quick.get_by_text("Weights' sha256").wait_for(timeout=WAIT)
-    found = {"models": faults(axe, stage)}
+    found = {"models": faults(stage.page)}
     quick.get_by_role("button", name="Remove Quick").click()
-    found["dialog"] = faults(axe, stage)
+    found["dialog"] = faults(stage.page)
     stage.page.keyboard.press("Escape")
     stage.tab("Device").get_by_text("memory are free").wait_for(timeout=WAIT)
-    found["device"] = faults(axe, stage)
+    found["device"] = faults(stage.page)
     stage.page.get_by_role("button", name="Unload Quick now").click()
     stage.page.get_by_text("Nothing is loaded.").wait_for(timeout=WAIT)
-    found["nothing loaded"] = faults(axe, stage)
+    found["nothing loaded"] = faults(stage.page)
     stage.tab("Models")
     quick.get_by_role("button", name="Quick", exact=True).click()
     stage.row("Broken").get_by_role("button", name="Dismiss").click()
@@ -362,16 +359,6 @@ def test_axe_finds_no_fault_in_any_of_it_and_nothing_is_cut_off(stage: Stage, sc
     stage.job().wait_for(state="detached", timeout=WAIT)
     stage.page.set_viewport_size({"width": 1000, "height": 800})
     assert found == {part: [] for part in found}
-
-
-def faults(axe: Any, stage: Stage) -> list[str]:
-    """What axe-core says is wrong, and where; and whether anything is wider than the page."""
-    said = list(stage.page.complaints)
-    broken = axe.run(stage.page).response["violations"]
-    stage.page.complaints[:] = said  # axe tries out styles of its own, which the page's policy refuses
-    wider = stage.page.locator("#panel").evaluate("panel => panel.scrollWidth - panel.clientWidth")
-    faults = [f"{fault['id']} ({fault['impact']}): {node['html']}" for fault in broken for node in fault["nodes"]]
-    return [*faults, *([f"{wider} pixels are cut off"] if wider > 0 else [])]
 
 
 def assert_nothing_ran(stage: Stage) -> None:

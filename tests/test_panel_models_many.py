@@ -12,7 +12,7 @@ import pytest
 from support_gate import jupyter_server
 from support_host import fake_model
 from support_kernels import end_host, environment
-from support_panel import WAIT, chromium, keep, needs_a_browser, open_panel
+from support_panel import WAIT, keep, needs_a_browser, open_panel
 
 from illama.registry import Registry
 
@@ -38,18 +38,16 @@ def install(home: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    home = tmp_path_factory.mktemp("panel") / "home"
-    home.mkdir()
-    install(home)
+def page(module_home: Path, browser: Any) -> Iterator[Any]:
+    install(module_home)
     try:
-        with jupyter_server(home) as server, chromium() as browser:
+        with jupyter_server(module_home) as server:
             opened = open_panel(browser, server)
             opened.get_by_role("tab", name="Models").click()
             opened.locator("li.model").nth(MANY - 1).wait_for(state="attached", timeout=WAIT)
             yield opened
     finally:
-        end_host(environment(home))
+        end_host(environment(module_home))
 
 
 FRAMES = """async (work) => {

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support_gate import Jupyter
-from support_panel import WAIT, chromium, keep, needs_a_browser, open_panel, panel_server
+from support_panel import WAIT, keep, needs_a_browser, open_panel, panel_server
 
 pytestmark = needs_a_browser
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
-    home = tmp_path_factory.mktemp("panel") / "home"
-    home.mkdir()
-    with panel_server(home) as server:
+def server(module_home: Path) -> Iterator[Jupyter]:
+    with panel_server(module_home) as server:
         yield server
 
 
