@@ -157,15 +157,7 @@ class IllamaMagics(Magics):
         compared = (*compare(before, found), str(before.about.get("date"))) if before else ()
         if options.json:
             found.write(options.json)
-        shown = Benchmark(found, *compared)
-        if found.interrupted or found.problem:
-            from IPython.display import display
-
-            display(shown)
-            if found.interrupted:
-                raise Stopped("what was measured so far is shown.")
-            raise EngineError("The benchmark broke off.", hint=found.problem)
-        return shown
+        return _ended(Benchmark(found, *compared), "what was measured so far is shown.", "The benchmark broke off.")
 
     def _tune(self, options: commands.Tune) -> Any:
         from illama.notebook.benching import progress
@@ -180,15 +172,7 @@ class IllamaMagics(Magics):
         found = interruptible(lambda: run(options, settings, say), "nothing was measured, and nothing changed.")
         if options.json:
             found.write(options.json)
-        shown = Tuned(found)
-        if found.interrupted or found.problem:
-            from IPython.display import display
-
-            display(shown)
-            if found.interrupted:
-                raise Stopped("the model is as it was.")
-            raise EngineError("The tuning broke off; the model is as it was.", hint=found.problem)
-        return shown
+        return _ended(Tuned(found), "the model is as it was.", "The tuning broke off; the model is as it was.")
 
     def _doctor(self, _: commands.Doctor) -> Any:
         from illama.notebook import tables
@@ -306,6 +290,19 @@ def _examine() -> list[dict[str, Any]]:
     with ThreadPoolExecutor(max_workers=1) as thread:
         machine = thread.submit(examine, Settings.load()).result()
     return [dataclasses.asdict(each) for each in judge(machine)]
+
+
+def _ended(shown: Any, stopped: str, broke_off: str) -> Any:
+    """What a cell returns of a run of measurements. One that was stopped or broke off is shown, and fails the cell."""
+    result = shown.result
+    if not result.interrupted and not result.problem:
+        return shown
+    from IPython.display import display
+
+    display(shown)
+    if result.interrupted:
+        raise Stopped(stopped)
+    raise EngineError(broke_off, hint=result.problem)
 
 
 def _read(parse: Callable[[], T]) -> T | None:
