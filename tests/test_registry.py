@@ -289,6 +289,14 @@ def test_a_copy_shares_its_bytes_until_the_last_one_goes(registry):
     assert registry.remove("mine")[1] > entry.size
 
 
+def test_a_copy_needs_a_name_of_its_own(registry):
+    install(registry, aliases=("phi4",))
+    for name in ("phi4", "PHI-4"):
+        with pytest.raises(ModelExistsError, match="is Phi-4 itself") as error:
+            registry.copy("Phi-4", name)
+        assert "rm" not in error.value.hint
+
+
 def test_a_copy_is_made_where_no_hard_links_are_possible(registry, monkeypatch):
     install(registry)
 

@@ -179,7 +179,10 @@ class Registry:
         Raises ModelNotFoundError, ModelExistsError, InvalidNameError, BrokenModelError and RegistryError.
         """
         entry = self.get(source)
-        self._view().refuse_taken(names.validate(destination))
+        view = self._view()
+        if view.holder(names.validate(destination)) == entry:
+            raise ModelExistsError(f"{destination} is {entry.name} itself.", hint="Give the copy a name of its own.")
+        view.refuse_taken(destination)
         folder = self.check(entry)
         staged = self.staging()
         try:

@@ -39,7 +39,7 @@ class View:
         if near:
             hint = f"Nearest: {', '.join(near)}. `illama list` shows all that are installed."
         elif self.entries:
-            hint = "`illama list` shows what is installed; `illama pull NAME` fetches a model."
+            hint = "`illama list` shows what is installed, `illama show --catalog` the short names that pull knows."
         else:
             hint = "No model is installed yet: `illama pull smollm2` fetches a small one."
         raise ModelNotFoundError(f"There is no model {shown(name)} here.", hint=hint)
@@ -63,5 +63,5 @@ class View:
         what = "There is already a model" if fold(holder.name) == fold(name) else f"An alias of {holder.name} is"
         raise ModelExistsError(
             f"{what} {name}.",
-            hint=f"Nothing is overwritten: choose another name with --name, or first `illama rm {holder.name}`.",
+            hint=f"Nothing is overwritten: choose another name (a pull takes --name), or `illama rm {holder.name}`.",
         )
