@@ -63,6 +63,12 @@ def chats(play: playhost.Play) -> list[dict[str, object]]:
 # -- the frame: usage, exit codes, what is imported
 
 
+def test_a_misspelt_verb_gets_the_one_that_is_like_it(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["pul", "smollm2"])
+    assert "there is no verb 'pul': did you mean pull?" in capsys.readouterr().err
+
+
 def test_without_a_verb_there_is_help_and_the_code_for_usage(capsys):
     assert main([]) == 2
     assert "quickstart" in capsys.readouterr().out
@@ -78,7 +84,7 @@ def test_wrong_usage_is_exit_code_2(argv):
 def test_every_verb_has_help_and_a_function(capsys):
     verbs = next(a for a in build()._actions if a.dest == "verb").choices
     wanted = {"serve", "pull", "list", "ps", "show", "run", "stop", "rm", "env", "key", "logs", "quickstart", "version"}
-    wanted |= {"bench", "doctor", "cp", "prune", "set", "tune"}
+    wanted |= {"bench", "doctor", "cp", "prune", "set", "tune", "ls"}
     assert set(verbs) == wanted
     for verb in verbs:
         with pytest.raises(SystemExit) as caught:

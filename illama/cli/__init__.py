@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 
 from illama.cli import text
-from illama.cli.parser import build
+from illama.cli.parser import build, check_verb
 from illama.config import Settings
 from illama.errors import IllamaError
 
@@ -24,6 +24,9 @@ FAILED, USAGE, INTERRUPTED = 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command (`sys.argv` unless another is given) and return its exit code."""
     parser = build()
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and not argv[0].startswith("-"):
+        check_verb(parser, argv[0])
     args, rest = parser.parse_known_args(argv)
     # argparse gives up on words that follow an option: `run MODEL --seed 1 Why is the sky blue`.
     if rest and (not hasattr(args, "prompt") or any(word.startswith("-") for word in rest)):

@@ -6,6 +6,7 @@ Knows: verbs, options, which function answers to which verb. Does not know: what
 from __future__ import annotations
 
 import argparse
+import difflib
 from typing import Any
 
 from illama import __version__
@@ -35,9 +36,12 @@ def build() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"illama {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
 
-    def verb(name: str, handler: str, short: str, more: str = "") -> argparse.ArgumentParser:
+    def verb(
+        name: str, handler: str, short: str, more: str = "", aliases: tuple[str, ...] = ()
+    ) -> argparse.ArgumentParser:
         made = verbs.add_parser(
             name,
+            aliases=aliases,
             help=short,
             description=f"{short[0].upper()}{short[1:]}.\n\n{more}".rstrip(),
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -50,6 +54,15 @@ def build() -> argparse.ArgumentParser:
     _run_verb(verb)
     _key_verb(verb)
     return parser
+
+
+def check_verb(parser: argparse.ArgumentParser, typed: str) -> None:
+    """Leave, as argparse does, if there is no such verb, and say which one may be meant."""
+    verbs = next(iter(parser._get_positional_actions())).choices or {}  # noqa: SLF001 - there is no other way to them
+    if typed not in verbs:
+        near = difflib.get_close_matches(typed, verbs, 1, 0.7)
+        meant = f"did you mean {near[0]}? " if near else ""
+        parser.error(f"there is no verb {typed!r}: {meant}`illama --help` lists them")
 
 
 def _host_verbs(verb: Any) -> None:
@@ -161,7 +174,7 @@ def _model_verbs(verb: Any) -> None:
     made.add_argument("--yes", action="store_true", help="make the converter's environment, if needed, without asking")
     made.add_argument("--cancel", action="store_true", help="cancel that pull, whoever waits for it; takes its id too")
 
-    made = verb("list", "models:list_models", "list the models that are installed")
+    made = verb("list", "models:list_models", "list the models that are installed", aliases=("ls",))
     made.add_argument("--json", action="store_true", help="as JSON")
     made = verb(
         "ps",
