@@ -14,7 +14,7 @@ from traitlets.config import Config
 
 from illama.cli import main
 from illama.client import Client, Reply
-from illama.errors import ModelNotFoundError
+from illama.errors import ConfigError, ModelNotFoundError
 from illama.notebook import load_ipython_extension
 from illama.notebook.magics import Stopped
 
@@ -176,6 +176,13 @@ def test_an_empty_table_says_what_to_do(shell: Any, host: Host):
 def test_a_table_becomes_a_dataframe(shell: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=lambda rows: ("frame", rows)))
     assert shell.run_line_magic("illama", "list").to_dataframe() == ("frame", [MODEL])
+
+
+def test_a_dataframe_without_pandas_says_how_to_get_it(shell: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ConfigError) as caught:
+        shell.run_line_magic("illama", "list").to_dataframe()
+    assert caught.value.hint == "%pip install pandas"
 
 
 def test_ps_shows_the_device(shell: Any, host: Host):

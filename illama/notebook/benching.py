@@ -18,6 +18,7 @@ from illama.bench.report import Section
 from illama.bench.result import Change, Result
 from illama.notebook import neutral
 from illama.notebook.display import Area, in_notebook
+from illama.notebook.tables import dataframe
 
 _LEFT = 'style="text-align:left"'
 # What each picture shows: figures over sizes, and what the sizes are.
@@ -43,10 +44,8 @@ class Benchmark:
         self._when = when
 
     def to_dataframe(self) -> Any:
-        """A pandas DataFrame of a row for each figure and each relation of two. Needs pandas."""
-        import pandas
-
-        return pandas.DataFrame(self.result.rows())
+        """A DataFrame of a row for each figure and each relation of two. Raises ConfigError without pandas."""
+        return dataframe(self.result.rows())
 
     def plot(self, what: str | None = None, ax: Any = None) -> Any:
         """Draw "streams" (tokens/s in all) or "prompts" (TTFT), medians with their spread, and return the Axes.

@@ -13,10 +13,20 @@ from typing import Any, overload
 from illama.cli import columns
 from illama.cli.columns import Row
 from illama.cli.models import describe, facts
+from illama.errors import ConfigError
 from illama.paths import private
 
 # Characters from which on a cell may be broken anywhere: a path is one long word, and would widen the page.
 _LONG = 30
+
+
+def dataframe(rows: Sequence[Row]) -> Any:
+    """The rows as a pandas DataFrame. Raises ConfigError where pandas is not installed: illama does not bring it."""
+    try:
+        import pandas
+    except ImportError:
+        raise ConfigError("A DataFrame needs pandas, which is not there.", hint="%pip install pandas") from None
+    return pandas.DataFrame(rows)
 
 
 def _cell(text: str, tag: str = "td") -> str:
@@ -50,10 +60,11 @@ class Table(Sequence[Row]):
         return iter(self._rows)
 
     def to_dataframe(self) -> Any:
-        """The rows as a pandas DataFrame, one column for each field. Needs pandas, which illama does not bring."""
-        import pandas
+        """The rows as a pandas DataFrame, one column for each field. Needs pandas, which illama does not bring.
 
-        return pandas.DataFrame(self._rows)
+        Raises ConfigError without it.
+        """
+        return dataframe(self._rows)
 
     def __repr__(self) -> str:
         shown = columns.table(self._columns, self._rows) if self._rows else self._empty
@@ -111,10 +122,11 @@ class Model(Mapping[str, Any]):
         return len(self._entry)
 
     def to_dataframe(self) -> Any:
-        """The entry as a pandas DataFrame of one row. Needs pandas, which illama does not bring."""
-        import pandas
+        """The entry as a pandas DataFrame of one row. Needs pandas, which illama does not bring.
 
-        return pandas.DataFrame([self._entry])
+        Raises ConfigError without it.
+        """
+        return dataframe([self._entry])
 
     def __repr__(self) -> str:
         return describe(self._entry)

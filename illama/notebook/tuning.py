@@ -10,6 +10,7 @@ from typing import Any
 
 from illama.notebook import neutral
 from illama.notebook.benching import table
+from illama.notebook.tables import dataframe
 from illama.tune import result as tuning
 from illama.tune.result import Result
 
@@ -21,11 +22,9 @@ class Tuned:
         self.result = result
 
     def to_dataframe(self) -> Any:
-        """A pandas DataFrame of a row for each figure of each value that was tried. Needs pandas."""
-        import pandas
-
+        """A DataFrame of a row for each figure of each value that was tried. Raises ConfigError without pandas."""
         rows = [*self.result.rows, *([self.result.together] if self.result.together else [])]
-        return pandas.DataFrame(
+        return dataframe(
             [
                 {"setting": row.name, "kept": row.kept, "why": row.verdict.why, "base": base.median, **figure.to_json()}
                 for row in rows
