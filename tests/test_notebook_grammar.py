@@ -97,10 +97,24 @@ def test_each_verb_becomes_a_command(line: str, command: object):
         ("Phi-4 --no-stream Hello -n 5", Ask("Hello -n 5", model="Phi-4", stream=False)),
         ('-s "two words" Phi-4 Hello {x} $y \\z', Ask("Hello {x} $y \\z", model="Phi-4", system="two words")),
         ("Phi-4 line one\nline two", Ask("line one\nline two", model="Phi-4")),
+        ('Phi-4 "What\'s -n?" -n 5 --seed 1', Ask("What's -n?", model="Phi-4", max_tokens=5, seed=1)),
+        ('Phi-4 "a" - "b" is?', Ask('"a" - "b" is?', model="Phi-4")),
+        ('Phi-4 "quoted" -ly', Ask('"quoted" -ly', model="Phi-4")),
     ],
 )
 def test_run_takes_the_rest_of_the_line_as_the_prompt(rest: str, ask: Ask):
     assert parse_line(f"run {rest}") == ask
+
+
+def test_a_wrong_option_behind_a_quoted_prompt_is_not_read_as_text():
+    with pytest.raises(GrammarError, match="max-tokens"):
+        parse_line('run Phi-4 "Hello" -n lots')
+
+
+def test_a_misspelt_verb_gets_the_one_that_is_like_it():
+    with pytest.raises(GrammarError, match=r"no verb 'lst'\. Did you mean list\?"):
+        parse_line("lst")
+    assert parse_line("ls") == parse_line("list")
 
 
 @pytest.mark.parametrize("rest", ["", "Phi-4", "Phi-4 -n 5", "Phi-4 -n", "-x Phi-4 Hello"])

@@ -180,6 +180,16 @@ def test_chat_asks_what_is_typed_until_an_empty_line(shell: Any, host: Host, mon
     assert len(shell.run_line_magic("illama", "thread show chat").messages) == 5
 
 
+def test_chat_obeys_its_commands(shell: Any, host: Host, monkeypatch: pytest.MonkeyPatch, capsys: Any):
+    typed = iter(["/clear", "One?", "/?", "/nonsense now", "/clear", "Two?", "/bye"])
+    monkeypatch.setattr("builtins.input", lambda _: next(typed))
+    shell.run_line_magic("illama", "chat SmolLM2")
+    assert [m["content"] for m in last_question(host)["messages"]] == ["Two?"]
+    shown = capsys.readouterr().out
+    assert shown.startswith("An empty line or /bye leaves")
+    assert "There is no command /nonsense; /? lists them." in shown
+
+
 def test_chat_where_nobody_can_type_is_a_usage_error(shell: Any, monkeypatch: pytest.MonkeyPatch):
     def refuse(_: str) -> str:
         raise StdinNotImplementedError("no input here")

@@ -52,6 +52,10 @@ class Parser(argparse.ArgumentParser):
         action = self._option_string_actions.get(word)
         return action if action is not None and action.nargs != 0 else None
 
+    def is_option(self, word: str) -> bool:
+        """Whether there is an option of this name."""
+        return word in self._option_string_actions
+
     def positional(self, number: int) -> argparse.Action | None:
         """The positional argument that the word of this number, from 0, is for."""
         found = [action for action in self._actions if not action.option_strings]

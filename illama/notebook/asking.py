@@ -111,6 +111,7 @@ class Asker:
     def chat(self, chat: Chat) -> None:
         """Ask what is typed below the cell, until an empty line. Raises UsageError where nobody can type."""
         system = chat.system
+        print("An empty line or /bye leaves, /clear forgets what was said.")  # noqa: T201
         while True:
             try:
                 typed = input(f"{chat.thread}> ")
@@ -120,8 +121,12 @@ class Asker:
                 raise UsageError(
                     "%illama chat asks for what you type, and here nobody can: use %%illama --thread NAME."
                 ) from None
-            if not typed.strip():
+            command = typed.strip()
+            if command in ("", "/bye", "/exit", "/quit"):
                 break
+            if command.startswith("/"):
+                self._obey(command, chat.thread)
+                continue
             try:
                 self.ask(Ask(typed, model=chat.model, system=system, thread=chat.thread))
             except Stopped:
@@ -129,3 +134,14 @@ class Asker:
             system = None
         if chat.thread in self._threads.names():
             print(f"%illama thread show {chat.thread} shows the conversation.")  # noqa: T201
+
+    def _obey(self, command: str, thread: str) -> None:
+        """Do what is asked of the conversation, and not of the model."""
+        if command == "/clear":
+            if thread in self._threads.names():
+                self._threads.clear(thread)
+            print("The conversation is forgotten.")  # noqa: T201
+        elif command in ("/?", "/help"):
+            print("/clear forgets what was said, /bye or an empty line leaves. All else is a question.")  # noqa: T201
+        else:
+            print(f"There is no command {command.split()[0]}; /? lists them.")  # noqa: T201

@@ -6,6 +6,7 @@ Knows: verbs, options, what a value may look like. Does not know: IPython, the m
 from __future__ import annotations
 
 import argparse
+import difflib
 import re
 import shlex
 from collections.abc import Callable
@@ -148,13 +149,13 @@ VERBS = {
     "run": Verb(
         "ask a model one question",
         "Everything after MODEL and the options is the prompt. Quotes are not needed, but at the end of a line\n"
-        "IPython takes a ? for its own help: put a question in quotes.",
+        "IPython takes a ? for its own help: put a question in quotes. Options may follow a prompt in quotes.",
         _run,
         Ask,
     ),
     "chat": Verb(
         "talk to a model in this cell, question by question",
-        "An empty line ends it; the conversation stays in its thread.",
+        "An empty line or /bye ends it, /clear forgets what was said; the conversation stays in its thread.",
         _chat,
         commands.Chat,
     ),
@@ -212,6 +213,7 @@ VERBS = {
         commands.OpenAI,
     ),
 }
+ALIASES = {"ls": "list"}  # as Ollama has it
 _OVERVIEW = (
     "usage: %illama VERB …     (%illama VERB --help says more)\n"
     + "\n".join(f"  {name:7} {verb.short}" for name, verb in VERBS.items())
@@ -243,11 +245,14 @@ def parse_cell(line: str, body: str) -> Ask:
 def parse_line(line: str) -> Command:
     """Read what follows `%illama`. Raises GrammarError or HelpAsked."""
     verb, rest = [*line.split(maxsplit=1), "", ""][:2]
+    verb = ALIASES.get(verb, verb)
     if verb in ("", "-h", "--help", "help"):
         raise HelpAsked(_OVERVIEW)
     parser = parser_of(verb)
     if parser is None:
-        raise GrammarError(f"%illama has no verb {verb!r}.\n{_OVERVIEW}")
+        near = difflib.get_close_matches(verb, VERBS, 1, 0.7)
+        more = f" Did you mean {near[0]}? %illama --help lists the verbs." if near else f"\n{_OVERVIEW}"
+        raise GrammarError(f"%illama has no verb {verb!r}.{more}")
     if verb == "run":
         head, prompt = _split_prompt(rest, parser)
         arguments = {**vars(parser.parse_args(head)), "prompt": prompt}
@@ -282,8 +287,12 @@ def words(line: str, parser: Parser) -> list[str]:
 _WORD = re.compile(r"""\s*((?:[^\s"'\\]|"(?:[^"\\]|\\.)*"|'[^']*'|\\.)+)""")
 
 
+# A prompt in quotes and the option behind it.
+_QUOTED = re.compile(r"""(?P<prompt>"[^"]*"|'[^']*')\s+(?P<option>-[^\s=]+)""", re.DOTALL)
+
+
 def _split_prompt(rest: str, parser: Parser) -> tuple[list[str], str]:
-    """Split `MODEL [options] PROMPT`: the words before the prompt, and the prompt as it was written.
+    """Split `MODEL [options] PROMPT [options]`: the words around the prompt, and the prompt as it was written.
 
     The prompt is not read as shell words, so that an apostrophe in it is an apostrophe.
     """
@@ -301,7 +310,11 @@ def _split_prompt(rest: str, parser: Parser) -> tuple[list[str], str]:
             break
         head += words(word, parser)
         position = match.end()
-    return head, _unquoted(rest[position:].strip())
+    prompt = rest[position:].strip()
+    quoted = _QUOTED.match(prompt)
+    if quoted and parser.is_option(quoted["option"]):
+        return head + words(prompt[quoted.start("option") :], parser), quoted["prompt"][1:-1]
+    return head, _unquoted(prompt)
 
 
 def _unquoted(prompt: str) -> str:
