@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 
 from illama.bench.options import Options
 from illama.cli import text
@@ -25,13 +24,9 @@ def bench(args: argparse.Namespace, settings: Settings) -> int:
 
     options = Options(**{each.name: getattr(args, each.name) for each in dataclasses.fields(Options)})
     before = read(options.compare) if options.compare else None  # a wrong file is told now, not in ten minutes
-    status = text.StatusLine()
-    try:
-        with Client(settings=settings) as client:
-            result = run(options, client, status.show if sys.stderr.isatty() else text.say)
-            text.warn(client.warnings)
-    finally:
-        status.clear()
+    with text.progress() as say, Client(settings=settings) as client:
+        result = run(options, client, say)
+        text.warn(client.warnings)
     print(report.lines(result))
     if before:
         print(f"\n{report.comparison(*compare(before, result), str(before.about.get('date')))}")

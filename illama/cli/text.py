@@ -6,7 +6,8 @@ Knows: how things are written. Does not know: where they come from.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import TextIO
 
@@ -104,3 +105,13 @@ class StatusLine:
             self._shown = False
             self._stream.write("\r\x1b[K")
             self._stream.flush()
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Where a long run says how far it has come: a StatusLine, or lines where stderr is no terminal."""
+    status = StatusLine()
+    try:
+        yield status.show if sys.stderr.isatty() else say
+    finally:
+        status.clear()

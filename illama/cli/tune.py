@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import sys
 
 from illama.cli import text
 from illama.config import Settings
@@ -25,11 +24,8 @@ def tune(args: argparse.Namespace, settings: Settings) -> int:
     if options.reset:
         print(f"{reset(options, settings).name} is loaded as without tuning from now on.")
         return 0
-    status = text.StatusLine()
-    try:
-        found = run(options, settings, status.show if sys.stderr.isatty() else text.say)
-    finally:
-        status.clear()
+    with text.progress() as say:
+        found = run(options, settings, say)
     print(result.lines(found))
     if options.json:
         found.write(options.json)
