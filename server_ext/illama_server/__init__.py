@@ -29,7 +29,7 @@ def launcher_tile() -> dict[str, Any]:
         "new_browser_tab": False,
         "launcher_entry": {
             "title": "illama",
-            "category": "Other",
+            "category": "Notebook",  # Lab shows the icons of tiles there and under Console only
             "path_info": "illama/ui/",
             "icon_path": str(FOLDER / "icon.svg"),
         },
