@@ -135,7 +135,7 @@ def test_a_long_answer_streams_and_lab_stays_usable(browser: Any, lab: Lab):
     output(page, 1).get_by_text(re.compile(r"3,?000 tokens · ")).scroll_into_view_if_needed()
     keep(page, "long-dark-end")
     grown = page.evaluate("window.grown")
-    whole = output(page, 1).inner_text()
+    whole = output(page, 1).text_content() or ""  # inner_text is what is painted: Lab paints what is in view
     page.close()
     pauses = [later[0] - earlier[0] for earlier, later in itertools.pairwise(grown)]
     print(
