@@ -49,6 +49,20 @@ def test_every_field_of_every_request_stands_in_its_endpoints_section() -> None:
     assert checked > 5
 
 
+@pytest.mark.parametrize("section", [each for each in SECTIONS if "\n| field" in each], ids=lambda s: s.splitlines()[0])
+def test_no_row_promises_a_field_that_no_request_has(section: str) -> None:
+    known: set[str] = set()
+    for path, method, operation in described():
+        if f"`{method} {path}`" in section.splitlines()[0]:
+            known |= set(operation.request.__struct_fields__)
+    if "field of `options`" in section:
+        known |= set(schema_ollama.Options.__struct_fields__)
+    for line in section.splitlines():
+        if line.startswith("| `") and line.split("|")[2].strip() != "no":
+            unknown = set(NAMED.findall(line.split("|")[1])) - known
+            assert not unknown, f"docs/api.md: {', '.join(sorted(unknown))}"
+
+
 def test_every_option_stands_in_the_page() -> None:
     (section,) = [each for each in SECTIONS if each.startswith("`POST /api/generate`")]
     assert set(schema_ollama.Options.__struct_fields__) <= in_first_column(section)

@@ -13,6 +13,7 @@ import pytest
 from support_host import RunningHost, eventually, fake_model, running_host
 
 from illama.host import answers_ollama as answers
+from illama.host import schema_ollama
 
 THINKER = "{% if enable_thinking %}<think>{% endif %}</think>"
 
@@ -134,6 +135,7 @@ def test_unknown_options_and_fields_are_ignored_as_ollama_does(host: RunningHost
         ({"images": ["not an image"]}, "images"),
         ({"raw": True, "system": "Be brief."}, "system"),
         ({"prompt": 5}, "prompt"),
+        ({"logprobs": True}, "logprobs"),
     ],
 )
 def test_what_cannot_be_served_is_refused_by_name(host: RunningHost, more: dict[str, Any], named: str) -> None:
@@ -262,3 +264,9 @@ def test_a_client_that_leaves_ends_its_answer(host: RunningHost) -> None:
 @pytest.mark.parametrize("path", ["/api/create", "/api/push", "/api/blobs/sha256:0"])
 def test_what_has_no_meaning_here_says_what_to_do(host: RunningHost, path: str) -> None:
     assert "illama" in error(host.http.post(path, json={"model": "A"}), 501)
+
+
+@pytest.mark.parametrize(("said", "meant"), [(-1, None), (0, 0), (7, 7)])
+def test_a_seed_below_zero_is_another_one_each_time(said: int, meant: int | None) -> None:
+    request = schema_ollama.GenerateRequest(model="m", prompt="p", options=schema_ollama.Options(seed=said))
+    assert schema_ollama.generate(request).seed == meant

@@ -67,6 +67,7 @@ class Asked(msgspec.Struct, kw_only=True):
     options: Options | None = None
     think: bool | str | None = None
     keep_alive: float | str | None = None
+    logprobs: bool | None = None
     # Ours: the device for this request, and whether an unload waits for what runs.
     device: str | None = None
     force: bool | None = None
@@ -143,6 +144,9 @@ def _converted(fields: dict[str, Any]) -> schema.ChatRequest:
 
 
 def _common(request: Asked) -> dict[str, Any]:
+    if request.logprobs:
+        hint = "Ask /v1/chat/completions, which has them."
+        raise UnsupportedError("logprobs: they are not served in Ollama's dialect.", hint=hint, param="logprobs")
     options = request.options or Options()
     whole = {field: _whole(options, field) for field in ("num_predict", "top_k", "seed")}
     limit = whole["num_predict"]
@@ -155,7 +159,8 @@ def _common(request: Asked) -> dict[str, Any]:
         # Ollama's word for every token is 0, GenAI's is a number beyond the vocabulary.
         "top_k": 2**31 if whole["top_k"] is not None and whole["top_k"] <= 0 else whole["top_k"],
         "min_p": options.min_p,
-        "seed": whole["seed"],
+        # Below 0 is Ollama's word for another one each time.
+        "seed": None if whole["seed"] is None or whole["seed"] < 0 else whole["seed"],
         "stop": options.stop,
         "repetition_penalty": options.repeat_penalty,
         "presence_penalty": options.presence_penalty,
