@@ -115,6 +115,7 @@ def test_only_listed_origins_may_read_from_a_browser(host: RunningHost) -> None:
         ({"n": 129}, "n"),
         ({"logit_bias": {"5": 1}}, "logit_bias"),
         ({"logprobs": True, "top_logprobs": 5}, "top_logprobs"),
+        ({"top_logprobs": 1}, "top_logprobs"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"response_format": {"type": "xml"}}, "response_format.type"),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema"),

@@ -140,6 +140,8 @@ def check(request: ChatRequest) -> None:
     ):
         if wrong:
             raise UnsupportedError(_CANNOT.format(field=field, what=what), hint=f"Leave out {field}.", param=field)
+    if request.top_logprobs and not request.logprobs:
+        raise RequestError("top_logprobs goes with logprobs only.", hint="Send logprobs: true.", param="top_logprobs")
 
 
 def check_ranges(request: Any, ranges: Ranges = _RANGES) -> None:
