@@ -183,8 +183,8 @@ def test_chat_asks_what_is_typed_until_an_empty_line(shell: Any, host: Host, mon
 def test_chat_obeys_its_commands(shell: Any, host: Host, monkeypatch: pytest.MonkeyPatch, capsys: Any):
     typed = iter(["/clear", "One?", "/?", "/nonsense now", "/clear", "Two?", "/bye"])
     monkeypatch.setattr("builtins.input", lambda _: next(typed))
-    shell.run_line_magic("illama", "chat SmolLM2")
-    assert [m["content"] for m in last_question(host)["messages"]] == ["Two?"]
+    shell.run_line_magic("illama", "chat SmolLM2 -s Short.")
+    assert [m["content"] for m in last_question(host)["messages"]] == ["Short.", "Two?"]
     shown = capsys.readouterr().out
     assert shown.startswith("An empty line or /bye leaves")
     assert "There is no command /nonsense; /? lists them." in shown

@@ -126,6 +126,7 @@ class Asker:
                 break
             if command.startswith("/"):
                 self._obey(command, chat.thread)
+                system = chat.system if command == "/clear" else system
                 continue
             try:
                 self.ask(Ask(typed, model=chat.model, system=system, thread=chat.thread))
