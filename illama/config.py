@@ -181,20 +181,30 @@ class Settings:
     engine: str
     stream: bool
     sources: Mapping[str, str]
+    faults: tuple[ConfigError, ...] = ()
 
     @classmethod
-    def load(cls, environ: Mapping[str, str] | None = None) -> Settings:
+    def load(cls, environ: Mapping[str, str] | None = None, *, lenient: bool = False) -> Settings:
         """Read the environment (`os.environ` unless another mapping is given).
 
-        An empty variable counts as unset. Raises ConfigError for a value that cannot be used.
+        An empty variable counts as unset. Raises ConfigError for a value that cannot be used; where that is to be
+        reported (`lenient`), it counts as unset too, and the error is among `faults`.
         """
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {}
         sources: dict[str, str] = {}
+        faults: list[ConfigError] = []
         for variable in VARIABLES:
             raw = environ.get(variable.name, "").strip()
+            try:
+                given = _checked(variable, raw) if raw else None
+            except ConfigError as fault:
+                if not lenient:
+                    raise
+                faults.append(fault)
+                raw = ""
             if raw:
-                values[variable.field] = _checked(variable, raw)
+                values[variable.field] = given
                 sources[variable.name] = "environment"
             else:
                 values[variable.field] = None if variable.default is None else variable.parse(variable.default)
@@ -203,7 +213,7 @@ class Settings:
             values[name] = values[name] or ()
         _place(values, sources, "ILLAMA_REGISTRY_DIR", "registry", platformdirs.user_data_path)
         _place(values, sources, "ILLAMA_CACHE_DIR", "cache", platformdirs.user_cache_path)
-        return cls(**values, sources=sources)
+        return cls(**values, sources=sources, faults=tuple(faults))
 
     def is_set(self, name: str) -> bool:
         """Whether the user set this variable, or it has its default."""

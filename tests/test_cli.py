@@ -383,3 +383,20 @@ def test_a_status_line_is_for_terminals_alone():
         line.clear()
     assert screen.getvalue() == "\r\x1b[Kloading [2J\r\x1b[K"
     assert pipe.getvalue() == ""
+
+
+def test_env_and_doctor_report_a_wrong_variable_and_all_else(home, monkeypatch, capsys):
+    monkeypatch.setenv("ILLAMA_PORT", "99999")
+    monkeypatch.setenv("ILLAMA_IDLE_TTL_SEC", "soon")
+    assert main(["env"]) == 1
+    out, err = capsys.readouterr()
+    assert "ILLAMA_REGISTRY_DIR" in out
+    assert "ILLAMA_PORT is '99999'" in err
+    assert "ILLAMA_IDLE_TTL_SEC is 'soon'" in err
+    assert main(["list"]) == 1
+    assert "is '" in capsys.readouterr().err
+    assert main(["doctor", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["findings"]
+    failures = [each for each in found if each["check"] == "settings" and each["level"] == "failure"]
+    assert {each["says"].split(" ")[0] for each in failures} == {"ILLAMA_PORT", "ILLAMA_IDLE_TTL_SEC"}
+    assert {"Python", "OpenVINO", "memory"} <= {each["check"] for each in found}

@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     module, _, function = args.handler.partition(":")
     try:
-        code: int = getattr(importlib.import_module(f"illama.cli.{module}"), function)(args, Settings.load())
+        # Who says what is set has to live with what is set wrongly.
+        settings = Settings.load(lenient=getattr(args, "lenient", False))
+        code: int = getattr(importlib.import_module(f"illama.cli.{module}"), function)(args, settings)
         sys.stdout.flush()
     except IllamaError as error:
         text.fail(error)

@@ -15,7 +15,7 @@ from illama.host import state
 
 
 def env(args: argparse.Namespace, settings: Settings) -> int:
-    """`illama env`."""
+    """`illama env`: exit code 1 if a variable has a value that cannot be used; the table has its default."""
     public = settings.public()
     found = {}
     for variable in VARIABLES:
@@ -25,7 +25,7 @@ def env(args: argparse.Namespace, settings: Settings) -> int:
         found[variable.name] = {"value": value, "source": settings.sources[variable.name], "meaning": variable.meaning}
     if args.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
-        return 0
+        return _told(settings)
     rows = [(name, _typed(each["value"]), str(each["source"]), str(each["meaning"])) for name, each in found.items()]
     print(text.table(("VARIABLE", "VALUE", "SOURCE", "MEANING"), rows))
     print(f"\nState: {settings.run_dir}\nLogs:  {settings.log_dir}\nKey:   {settings.key_file}")
@@ -35,7 +35,14 @@ def env(args: argparse.Namespace, settings: Settings) -> int:
 
         print(f"Host:  {running.url}, pid {running.pid}")
         text.warn(differences(settings, running))
-    return 0
+    return _told(settings)
+
+
+def _told(settings: Settings) -> int:
+    """Say which variables have a value that cannot be used. Returns the exit code."""
+    for fault in settings.faults:
+        text.fail(fault)
+    return 1 if settings.faults else 0
 
 
 def version(args: argparse.Namespace, settings: Settings) -> int:

@@ -90,6 +90,7 @@ def _host_verbs(verb: Any) -> None:
         "env", "about:env", "show every variable, its value, and where that came from", "Secrets are not shown."
     )
     made.add_argument("--json", action="store_true", help="as JSON")
+    made.set_defaults(lenient=True)
     made = verb(
         "doctor",
         "doctor:doctor",
@@ -98,6 +99,7 @@ def _host_verbs(verb: Any) -> None:
         "Jupyter, and the hub; it changes nothing. Exit code 1 if something has failed.",
     )
     made.add_argument("--json", action="store_true", help="as JSON, with all facts")
+    made.set_defaults(lenient=True)
     made.add_argument(
         "--selftest",
         action="store_true",

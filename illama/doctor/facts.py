@@ -189,12 +189,16 @@ class Converter:
 
 @dataclass(frozen=True)
 class Choices:
-    """The user's settings: those that are set, those that mean nothing, each with the name that may be meant."""
+    """The user's settings: those that are set, and those that mean nothing, each with the name that may be meant.
+
+    `wrong`: of each that has a value which cannot be used, what is wrong and what to do.
+    """
 
     device: str = "GPU"
     device_set: bool = False
     set: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
+    wrong: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,8 @@ def _host(machine: Machine) -> list[Finding]:
 
 def _settings(machine: Machine) -> list[Finding]:
     choices = machine.choices
-    found = [
+    found = [failed("settings", says, do) for says, do in choices.wrong]
+    found += [
         warning(
             "settings",
             f"{name} is no variable of illama's.",

@@ -38,6 +38,7 @@ def choices(settings: Settings, environ: Mapping[str, str] | None = None) -> Cho
         device_set=settings.is_set("ILLAMA_DEVICE"),
         set=shown,
         unknown={name: (difflib.get_close_matches(name, BY_NAME, 1, 0.7) or [""])[0] for name in sorted(strangers)},
+        wrong=tuple((fault.message, fault.hint or "") for fault in settings.faults),
     )
 
 

@@ -288,7 +288,7 @@ def _examine() -> list[dict[str, Any]]:
 
     # In a thread: the kernel's own has an event loop, which the question for OpenVINO's devices would not get.
     with ThreadPoolExecutor(max_workers=1) as thread:
-        machine = thread.submit(examine, Settings.load()).result()
+        machine = thread.submit(examine, Settings.load(lenient=True)).result()
     return [dataclasses.asdict(each) for each in judge(machine)]
 
 
